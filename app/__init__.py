@@ -1,0 +1,1 @@
+"""The web server and the worker: everything that knows HTTP or the database."""

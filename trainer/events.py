@@ -1,0 +1,100 @@
+"""What a training run tells while it runs: one frozen dataclass per event, made of plain Python values.
+
+Epochs count from 1, steps from 0 over the whole run. Losses are mean cross-entropy per sample seen, accuracies
+fractions in [0, 1], durations seconds, `*_at` Unix seconds (UTC).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The data is loaded, the model stands on its device; the first step comes next."""
+
+    device: str
+    """"cpu" or "cuda:N": what `auto` was resolved to."""
+    device_name: str
+    """The hardware's own name, e.g. "NVIDIA H200"."""
+    threads: int
+    """CPU threads that torch computes with."""
+    parameters: int
+    """Trainable parameters of the model."""
+    classes: tuple[str, ...]
+    train_samples: int
+    val_samples: int
+    steps_per_epoch: int
+    epochs_before: int
+    """Epochs already in the checkpoint that this run resumed from; 0 for a fresh start."""
+    loading: str
+    """"resident" or "dataloader": what `auto` was resolved to."""
+    seconds: float
+    """From the call of `train` to this event: reading data, building the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The training losses of consecutive steps, each the mean over its batch, at most about ten blocks a second."""
+
+    epoch: int
+    first_step: int
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What the model said of each validation sample, in the order of the validation split.
+
+    `classes` holds one little-endian uint16 per sample, the predicted class; `confidences` one little-endian
+    uint16 per sample, the probability of that class times 65535. 10,000 samples take 40 KB.
+    """
+
+    classes: bytes
+    confidences: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDone:
+    epoch: int
+    train_loss: float
+    """Mean over the samples seen in this epoch, each with the weights of its own step (dropout on)."""
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    """Learning rate of the epoch's last step."""
+    seconds: float
+    """Training and validation of this epoch together."""
+    train_seconds: float
+    images_per_s: float
+    """Training images per second of `train_seconds`."""
+    finished_at: float
+    predictions: Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """The state after `epoch` is on disk, complete and fsynced; resuming from it repeats nothing and skips nothing."""
+
+    epoch: int
+    path: str
+    bytes: int
+    seconds: float
+    best: bool
+    """Whether this epoch has the best validation accuracy so far (then it was saved as the best model too)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a run that did not raise."""
+
+    reason: Literal["completed", "stopped"]
+    """"stopped": `should_stop` said so; the epoch under way was not finished."""
+    epochs: int
+    """Whole epochs done, those before a resume included."""
+    seconds: float
+
+
+Event = Started | Steps | EpochDone | CheckpointSaved | Finished
