@@ -1,0 +1,100 @@
+"""Rows become Plotly figures. Pure functions; colours and fonts are the page's, which knows light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from app.metrics import StepSeries
+from app.models import Epoch
+
+Figure = dict[str, Any]
+"""A figure as plain JSON-able values: `data` and `layout`."""
+
+_PHASES = {"train": "Training", "val": "Validation"}
+
+
+def loss(epochs: Sequence[Epoch], *, total: int) -> Figure:
+    """Mean cross-entropy per epoch, training and validation; `total` epochs set the width from the start."""
+    return _by_epoch(epochs, "loss", total, hover="%{y:.4f}")
+
+
+def accuracy(epochs: Sequence[Epoch], *, total: int) -> Figure:
+    """Accuracy per epoch in per cent, training and validation."""
+    figure = _by_epoch(epochs, "accuracy", total, hover="%{y:.2%}")
+    figure["layout"]["yaxis"]["tickformat"] = ".0%"
+    return figure
+
+
+def steps(series: Sequence[StepSeries], *, steps_per_epoch: int | None) -> Figure:
+    """Training loss of each step; x counts epochs, so that it reads like the charts beside it."""
+    per_epoch = steps_per_epoch or 1
+    x = [(block.first_step + i + 1) / per_epoch for block in series for i in range(len(block.losses))]
+    y = [value for block in series for value in block.losses]
+    trace = go.Scatter(x=x, y=y, name="Training", uid="steps", mode="lines", line_width=1, hovertemplate="%{y:.4f}")
+    figure = go.Figure([trace], _layout("Epoch", showlegend=False))
+    return _plain(figure)
+
+
+def compare(epochs: Mapping[int, Sequence[Epoch]], names: Mapping[int, str], measure: str) -> Figure:
+    """One curve per run of `measure`, a column of the epochs: val_accuracy, val_loss, train_accuracy, train_loss."""
+    share = measure.endswith("accuracy")
+    traces = [
+        go.Scatter(
+            x=[row.epoch for row in rows],
+            y=[getattr(row, measure) for row in rows],
+            name=_plain_text(names[run_id]),
+            uid=str(run_id),
+            mode="lines+markers" if len(rows) <= 60 else "lines",
+            hovertemplate="%{y:.2%}" if share else "%{y:.4f}",
+        )
+        for run_id, rows in epochs.items()
+    ]
+    figure = go.Figure(traces, _layout("Epoch", showlegend=False))
+    if share:
+        figure.update_yaxes(tickformat=".0%")
+    return _plain(figure)
+
+
+def _by_epoch(epochs: Sequence[Epoch], measure: str, total: int, *, hover: str) -> Figure:
+    x = [row.epoch for row in epochs]
+    traces = [
+        go.Scatter(
+            x=x,
+            y=[getattr(row, f"{phase}_{measure}") for row in epochs],
+            name=label,
+            uid=f"{phase}_{measure}",
+            mode="lines+markers" if total <= 60 else "lines",
+            connectgaps=False,
+            hovertemplate=hover,
+        )
+        for phase, label in _PHASES.items()
+    ]
+    figure = go.Figure(traces, _layout("Epoch"))
+    # The whole run's width from the first epoch on: the curve grows into it and nothing jumps.
+    figure.update_xaxes(range=[0.5, max(total, 2) + 0.5], tickformat="d", nticks=11)
+    return _plain(figure)
+
+
+def _layout(x_title: str, *, showlegend: bool = True) -> go.Layout:
+    return go.Layout(
+        template="none",
+        showlegend=showlegend,
+        hovermode="x unified",
+        margin={"l": 52, "r": 12, "t": 8, "b": 40},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        xaxis={"title": {"text": x_title, "standoff": 8}},
+        yaxis={"rangemode": "normal"},
+    )
+
+
+def _plain_text(name: str) -> str:
+    """Plotly reads a small HTML in names; a run's name is text."""
+    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _plain(figure: go.Figure) -> Figure:
+    plain: Figure = figure.to_plotly_json()
+    return plain

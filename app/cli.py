@@ -1,0 +1,104 @@
+"""The `fitroom` command. Each subcommand imports what it needs when it runs, so that none waits for torch in vain."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from app.config import Settings, SettingsError, load_settings
+from app.schema import SchemaError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when all went well, 1 when it did not, 2 for a wrong command line or setting."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        settings = load_settings()
+        if arguments[:1] == ["train"]:  # its options are the trainer's own
+            return _train(settings, arguments[1:])
+        parsed = _parser().parse_args(arguments)
+        logging.basicConfig(
+            level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", force=True
+        )
+        run: Callable[[Settings, argparse.Namespace], int] = parsed.run
+        return run(settings, parsed)
+    except SettingsError as error:
+        print(f"fitroom: {error}", file=sys.stderr)
+        return 2
+    except SchemaError as error:
+        print(f"fitroom: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fitroom", description="A training dashboard for image classifiers.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("serve", help="the web server and its workers").set_defaults(run=_serve)
+    worker = commands.add_parser("worker", help="one more worker, here or on another terminal")
+    worker.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    worker.set_defaults(run=_worker)
+    commands.add_parser("train", help="train in this terminal, without server or database", add_help=False)
+    commands.add_parser("data", help="fetch Fashion-MNIST").set_defaults(run=_data)
+    commands.add_parser("doctor", help="check versions, devices, data, database, disk").set_defaults(run=_doctor)
+    export = commands.add_parser("export", help="a run's epochs as CSV")
+    export.add_argument("run_id", type=int, metavar="RUN", help="the run's number")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    from app.serve import serve
+
+    return serve(settings)
+
+
+def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
+    from app.worker_main import main as work
+
+    return work(settings, parent=parsed.parent)
+
+
+def _train(settings: Settings, arguments: Sequence[str]) -> int:
+    from trainer.__main__ import main as train
+
+    return train(arguments, data_dir=settings.data_dir)
+
+
+def _data(settings: Settings, _: argparse.Namespace) -> int:
+    from trainer.fetch import fetch_fashion_mnist
+
+    from trainer.errors import DataError
+
+    try:
+        fetch_fashion_mnist(settings.data_dir, print)
+    except DataError as error:
+        print(f"fitroom: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _doctor(settings: Settings, _: argparse.Namespace) -> int:
+    from app.doctor import main as doctor
+
+    return doctor(settings)
+
+
+def _export(settings: Settings, parsed: argparse.Namespace) -> int:
+    from app.db import Database
+    from app.export import write_epochs
+    from app.runs import RunNotFound
+    from app.schema import migrate
+
+    migrate(settings.database)
+    try:
+        write_epochs(Database(settings.database), parsed.run_id, sys.stdout)
+    except RunNotFound as error:
+        print(f"fitroom: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader, `head` say, has had enough; Python must not try to flush the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

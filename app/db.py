@@ -1,0 +1,111 @@
+"""The only place that knows which database it is: SQLite in WAL mode.
+
+Reads and the one write path are apart. A process holds many reading connections and exactly one that writes,
+so writers inside a process wait for each other in order and SQLite's lock is only met between processes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import DateTime, Engine, create_engine, event
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeDecorator
+
+BUSY_TIMEOUT_S = 10.0
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime in Python, naive UTC text in SQLite (so that it sorts and reads as it should)."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs its time zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Database:
+    """Sessions on one SQLite file: `read()` sees a snapshot and cannot write, `write()` is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._readers = _engine(path, "BEGIN", query_only=True, pool_size=8, max_overflow=40)
+        self._writer = _engine(path, "BEGIN IMMEDIATE", query_only=False, pool_size=1, max_overflow=0)
+        self._write_lock = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session on a snapshot of the database: whatever is read in it belongs together."""
+        with Session(self._readers, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction, committed at the end of the block and rolled back when it raises.
+
+        It takes the write lock at its start (BEGIN IMMEDIATE), so what it reads stays true until it commits.
+        """
+        with self._write_lock, Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self._readers.dispose()
+        self._writer.dispose()
+
+
+class ChangeDetector:
+    """Tells cheaply whether anybody has committed since the last look, by SQLite's `data_version`.
+
+    The pragma changes when *another* connection commits, so this one is its own and never writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._seen = self._version()
+
+    def changed(self) -> bool:
+        before, self._seen = self._seen, self._version()
+        return self._seen != before
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _engine(path: Path, begin: str, *, query_only: bool, pool_size: int, max_overflow: int) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+        # The driver must not begin transactions by itself: the `begin` hook below says which kind.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"query_only={int(query_only)}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

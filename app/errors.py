@@ -1,0 +1,98 @@
+"""Errors as the asker can read them: a page for a browser, problem+json (RFC 9457) under /api."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from app.forms import FormError
+from app.images import NoSuchImage
+from app.pages import templates
+from app.runs import RunNotFound, RunStateError
+from app.schemas import Problem
+from trainer.errors import DataError
+
+logger = logging.getLogger("fitroom.web")
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    plain: list[tuple[type[Exception], int]] = [
+        (RunNotFound, 404),
+        (NoSuchImage, 404),
+        (DataError, 503),
+        (RunStateError, 409),
+    ]
+    for kind, status in plain:
+        app.add_exception_handler(kind, _answer_with(status))
+    app.add_exception_handler(FormError, _bad_form)
+    app.add_exception_handler(RequestValidationError, _bad_request)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def answer(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    errors: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    title = HTTPStatus(status).phrase
+    if request.url.path.startswith("/api/"):
+        problem = Problem(title=title, status=status, detail=detail, errors=errors)
+        return JSONResponse(
+            problem.model_dump(exclude_none=True), status, headers, media_type="application/problem+json"
+        )
+    context = {"status": status, "title": title, "detail": detail}
+    return templates.TemplateResponse(request, "error.html", context, status_code=status, headers=headers)
+
+
+def _answer_with(status: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Starlette's handler type
+    def handler(request: Request, error: Exception) -> Response:
+        return answer(request, status, str(error))
+
+    return handler
+
+
+def _bad_form(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FormError)  # noqa: S101
+    return answer(request, 422, "Some fields cannot be used as they are.", errors=error.errors)
+
+
+def _bad_request(request: Request, error: Exception) -> Response:
+    """A path or query that does not parse: an address that leads nowhere, or a parameter that is not a number."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    wrong = {str(item["loc"][-1]): str(item["msg"]) for item in error.errors()}
+    if any(item["loc"][0] == "path" for item in error.errors()):
+        return answer(request, 404, "There is nothing at this address.")
+    return answer(request, 422, "; ".join(f"{name}: {text}" for name, text in wrong.items()), errors=wrong)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    headers = dict(error.headers or {})
+    if error.status_code in (204, 304):
+        return Response(status_code=error.status_code, headers=headers)
+    default = HTTPStatus(error.status_code).phrase
+    detail = "There is nothing at this address." if error.detail == "Not Found" else error.detail or default
+    return answer(request, error.status_code, str(detail), headers=headers)
+
+
+def _database(request: Request, error: Exception) -> Response:
+    logger.error("database: %s", error)
+    detail = "The database did not answer in time. Please try again in a moment."
+    return answer(request, 503, detail, headers={"Retry-After": "5"})
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    # Starlette logs the traceback after this answer; a person only needs to know that it is not their fault.
+    return answer(request, 500, "Something went wrong here. The server's log says what.")

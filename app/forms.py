@@ -1,0 +1,209 @@
+"""What a person typed, or a client sent as JSON, becomes a `Submission`, or errors by field in words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.config import OPTIONS, Option, TrainConfig
+from trainer.errors import ConfigError
+
+NAME_LENGTH, NOTES_LENGTH, TAG_LENGTH, TAGS = 120, 5000, 40, 20
+_LONGEST_NUMBER = 64
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+
+
+class FormError(Exception):
+    """The submission is refused; `errors` maps field name to sentence."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{name}: {message}" for name, message in self.errors.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    config: TrainConfig
+    name: str = ""
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field as the form shows it; `value` is what was typed, right or wrong."""
+
+    name: str
+    label: str
+    help: str
+    kind: str
+    value: str
+    error: str | None = None
+    choices: Sequence[tuple[str, str]] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    optional: bool = False
+    empty: str = ""
+    max_length: int | None = None
+    placeholder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    title: str
+    fields: list[Field] = field(default_factory=list)
+
+
+def parse(values: Mapping[str, Any]) -> Submission:
+    """Raises `FormError`. A field that is not there takes its default; one that is there must be right."""
+    errors: dict[str, str] = {}
+    texts = {name: _text(name, values.get(name), errors) for name in ("name", "notes")}
+    tags = _tags(values.get("tags"), errors)
+    settings = _settings(values, errors)
+    errors |= {name: "Is not a setting of a run." for name in values if name not in OPTIONS and name not in _ABOUT}
+    if errors:
+        raise FormError(errors)
+    try:
+        return Submission(TrainConfig(**settings), texts["name"], texts["notes"], tags)
+    except ConfigError as error:
+        raise FormError(error.errors) from error
+
+
+def groups(values: Mapping[str, Any], errors: Mapping[str, str], devices: Iterable[tuple[str, str]]) -> list[Group]:
+    """The form's fields in their groups, holding `values` (typed text, or a config's own values)."""
+    about = Group(
+        "About",
+        [
+            Field(
+                name, label, words, kind, _shown(values.get(name)), errors.get(name), max_length=length, optional=True
+            )
+            for name, (label, words, kind, length) in _ABOUT.items()
+        ],
+    )
+    found = {group.title: group for group in [about]}
+    for option in OPTIONS.values():
+        group = found.setdefault(option.group, Group(option.group))
+        group.fields.append(_field(option, values, errors, devices))
+    return list(found.values())
+
+
+_ABOUT: dict[str, tuple[str, str, str, int]] = {
+    "name": ("Name", "What you will look for later; empty takes the architecture and a number.", "text", NAME_LENGTH),
+    "tags": ("Tags", "Separated by commas.", "text", TAGS * (TAG_LENGTH + 2)),
+    "notes": ("Notes", "What this run is for.", "textarea", NOTES_LENGTH),
+}
+
+
+def _field(
+    option: Option, values: Mapping[str, Any], errors: Mapping[str, str], devices: Iterable[tuple[str, str]]
+) -> Field:
+    kind, choices = ("choice", tuple(devices)) if option.kind == "device" else (option.kind, option.choices)
+    return Field(
+        option.name,
+        option.label,
+        option.help,
+        kind,
+        _shown(values.get(option.name, option.default)),
+        errors.get(option.name),
+        choices,
+        option.minimum,
+        option.maximum,
+        option.optional,
+        option.empty,
+        placeholder=option.empty,
+    )
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return f"{value:g}"
+        case list() | tuple():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _settings(values: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for option in OPTIONS.values():
+        if option.name not in values:
+            continue
+        value = values[option.name]
+        try:
+            settings[option.name] = _typed(option, value.strip()) if isinstance(value, str) else value
+        except ValueError as error:
+            errors[option.name] = str(error)
+    # The limits of the other fields are told in the same answer, not one error at a time.
+    try:
+        TrainConfig(**settings)
+    except ConfigError as error:
+        errors.update({name: text for name, text in error.errors.items() if name not in errors})
+    return settings
+
+
+def _typed(option: Option, text: str) -> Any:
+    """Text as its field's type. Raises ValueError with a sentence."""
+    if text == "":
+        if option.optional:
+            return None
+        raise ValueError("Must not be empty.")
+    if option.kind == "integer":
+        if len(text) > _LONGEST_NUMBER or not _WHOLE.fullmatch(text):
+            raise ValueError("Must be a whole number.")
+        return int(text)
+    if option.kind == "number":
+        return _number(text)
+    return text
+
+
+def _number(text: str) -> float:
+    try:
+        if len(text) > _LONGEST_NUMBER or "_" in text:
+            raise ValueError
+        return float(text)
+    except ValueError:
+        raise ValueError("Must be a number, such as 0.001 or 1e-3.") from None
+
+
+def _text(name: str, value: Any, errors: dict[str, str]) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        errors[name] = "Must be text."
+        return ""
+    value = value.replace("\r\n", "\n").strip()
+    problem = _text_problem(value, _ABOUT[name][3], lines=name == "notes")
+    if problem:
+        errors[name] = problem
+    return str(value)
+
+
+def _tags(value: Any, errors: dict[str, str]) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else ([] if value is None else value)
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        errors["tags"] = "Must be a list of texts."
+        return ()
+    tags = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    if len(tags) > TAGS:
+        errors["tags"] = f"Must be at most {TAGS} tags."
+    for tag in tags:
+        if problem := _text_problem(tag, TAG_LENGTH):
+            errors["tags"] = f"Each tag: {problem[0].lower()}{problem[1:]}"
+    return tags
+
+
+def _text_problem(value: str, longest: int, *, lines: bool = False) -> str | None:
+    if len(value) > longest:
+        return f"Must be at most {longest:,} characters; it has {len(value):,}."
+    # Control characters and lone surrogates cannot be shown, and the latter cannot be stored.
+    if any(unicodedata.category(char) in ("Cc", "Cs") and not (lines and char in "\n\t") for char in value):
+        return "Must not contain control characters."
+    return None

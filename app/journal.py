@@ -1,0 +1,93 @@
+"""The journal read as events for the streams: each change with what it points at, as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import metrics
+from app.models import Change, Epoch, Run, Status
+from app.pages import fragment
+from app.schemas import EpochOut, RunOut, StepsOut
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    id: int
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    events: list[StreamEvent]
+    cursor: int
+    """What has been read now, whether or not it made an event."""
+    more: bool
+    """There may be more to read at once."""
+    over: bool = False
+    """The run is over and everything has been told."""
+
+
+def of_run(session: Session, run_id: int, after: int, *, now: datetime) -> Batch:
+    """What one run's page has not seen yet. A status is told once, as it is now, at its last change's place."""
+    changes = metrics.changes_after(session, after, run_id=run_id, limit=BATCH)
+    run = session.get(Run, run_id)
+    if run is None:
+        end = changes[-1].id if changes else after
+        return Batch([StreamEvent(end, "deleted", {})], end, more=False, over=True)
+    last_status = max((change.id for change in changes if change.kind == "status"), default=0)
+    events = [
+        StreamEvent(change.id, change.kind, data)
+        for change in changes
+        if (change.kind != "status" or change.id == last_status)
+        and (data := _data(session, change, run, now)) is not None
+    ]
+    more = len(changes) == BATCH
+    return Batch(events, changes[-1].id if changes else after, more, Status(run.status).over and not more)
+
+
+def of_table(session: Session, after: int, *, now: datetime) -> Batch:
+    """The runs that changed since, each once, with its row of the table."""
+    query = select(Change).where(Change.id > after, Change.kind.in_(("status", "epoch", "deleted")))
+    changes = session.scalars(query.order_by(Change.id).limit(BATCH)).all()
+    newest = {change.run_id: change for change in changes}
+    rows = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(newest)))}
+    events = [_table_event(change, rows.get(change.run_id), now) for change in _by_id(newest)]
+    return Batch(events, changes[-1].id if changes else after, more=len(changes) == BATCH)
+
+
+def _by_id(newest: dict[int, Change]) -> Sequence[Change]:
+    return sorted(newest.values(), key=lambda change: change.id)
+
+
+def _table_event(change: Change, run: Run | None, now: datetime) -> StreamEvent:
+    if run is None:
+        return StreamEvent(change.id, "deleted", {"id": change.run_id})
+    shown = RunOut.of(run, now=now)
+    html = fragment("partials/run_rows.html", rows=[shown])
+    return StreamEvent(change.id, "run", {"run": shown, "html": html})
+
+
+def _data(session: Session, change: Change, run: Run, now: datetime) -> dict[str, Any] | None:
+    """None when what the change points at has been replaced since: the replacement has its own change."""
+    match change.kind:
+        case "status":
+            return {"run": RunOut.of(run, now=now)}
+        case "log":
+            return metrics.log_line(change)
+        case "epoch":
+            row = session.get(Epoch, (run.id, change.ref))
+            return EpochOut.model_validate(row).model_dump() if row else None
+        case "steps" if change.ref is not None:
+            block = metrics.step_block(session, run.id, change.ref)
+            return StepsOut.model_validate(block).model_dump() if block else None
+        case _:
+            return None

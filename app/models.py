@@ -1,0 +1,206 @@
+"""The tables. A run's row is written by `app.runs`, everything that training tells by `app.metrics`."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from app.db import UtcDateTime
+
+
+class Status(enum.StrEnum):
+    QUEUED = "queued"
+    """Waits for a worker."""
+    RUNNING = "running"
+    """A worker holds it and trains."""
+    CANCELLED = "cancelled"
+    """A person ended it; its history is kept."""
+    FINISHED = "finished"
+    """All epochs are done."""
+    FAILED = "failed"
+    """It ended without finishing; `reason` and `message` say why."""
+
+    @property
+    def over(self) -> bool:
+        return self in (Status.CANCELLED, Status.FINISHED, Status.FAILED)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012
+
+
+def _setting(name: str, type_: str) -> Any:
+    """A column that reads one hyper-parameter out of `config`, so that SQL can sort by it and nothing is kept twice."""
+    return mapped_column(Computed(f"CAST(json_extract(config, '$.{name}') AS {type_})", persisted=False))
+
+
+class Run(Base):
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint(f"status IN ({', '.join(repr(str(s)) for s in Status)})", name="status_is_known"),
+        Index("ix_runs_status_id", "status", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    notes: Mapped[str] = mapped_column(Text, default="")
+    config: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(String(16), default=Status.QUEUED)
+    reason: Mapped[str | None] = mapped_column(String(32))
+    message: Mapped[str | None] = mapped_column(Text)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+
+    attempt: Mapped[int] = mapped_column(default=0)
+    """Counts the claims. Every write of a worker names the attempt it holds, so an old owner cannot write."""
+    times_lost: Mapped[int] = mapped_column(default=0)
+    """How often a worker was lost while it held this run."""
+    worker: Mapped[str | None] = mapped_column(String(120))
+    heartbeat_at: Mapped[datetime | None]
+
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    facts: Mapped[dict[str, Any] | None]
+    """The `Started` event of the latest attempt: device, parameters, classes, sample counts."""
+    epochs_done: Mapped[int] = mapped_column(default=0)
+    best_epoch: Mapped[int | None]
+    best_val_accuracy: Mapped[float | None]
+    val_accuracy: Mapped[float | None]
+    val_loss: Mapped[float | None]
+    train_accuracy: Mapped[float | None]
+    train_loss: Mapped[float | None]
+    images_per_s: Mapped[float | None]
+    epoch_seconds: Mapped[float | None]
+    epoch_finished_at: Mapped[datetime | None]
+
+    arch: Mapped[str | None] = _setting("arch", "TEXT")
+    optimizer: Mapped[str | None] = _setting("optimizer", "TEXT")
+    lr: Mapped[float | None] = _setting("lr", "REAL")
+    batch_size: Mapped[int | None] = _setting("batch_size", "INTEGER")
+    epochs: Mapped[int | None] = _setting("epochs", "INTEGER")
+
+    tags: Mapped[list[Tag]] = relationship(lazy="selectin", order_by="Tag.name", cascade="all, delete-orphan")
+
+
+class Tag(Base):
+    __tablename__ = "tags"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), primary_key=True, index=True)
+
+
+class Epoch(Base):
+    """One row per epoch done; a replay writes the same key again.
+
+    A value that is not finite is NULL, and `diverged` is set.
+    """
+
+    __tablename__ = "epochs"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    train_loss: Mapped[float | None]
+    train_accuracy: Mapped[float | None]
+    val_loss: Mapped[float | None]
+    val_accuracy: Mapped[float | None]
+    lr: Mapped[float]
+    seconds: Mapped[float]
+    train_seconds: Mapped[float]
+    images_per_s: Mapped[float]
+    finished_at: Mapped[datetime]
+    diverged: Mapped[bool] = mapped_column(default=False)
+
+
+class StepBlock(Base):
+    """Training losses of consecutive steps, float32 little-endian; joined to one row when their epoch is done."""
+
+    __tablename__ = "step_blocks"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    first_step: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[int]
+    attempt: Mapped[int]
+    losses: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class EpochPredictions(Base):
+    """What the model said of each validation sample after an epoch; encoded as `trainer.events.Predictions` says."""
+
+    __tablename__ = "predictions"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    classes: Mapped[bytes] = mapped_column(LargeBinary)
+    confidences: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Checkpoint(Base):
+    __tablename__ = "checkpoints"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    bytes: Mapped[int]
+    best: Mapped[bool]
+    saved_at: Mapped[datetime]
+
+
+class Change(Base):
+    """The journal that live pages follow: its ids only grow and are the cursor of every stream.
+
+    `kind` says what changed and `ref` which part (an epoch, a first step); a log line carries its own `data`.
+    There is no foreign key to runs: a deletion is a change too, and is read after the run is gone.
+    """
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        Index("ix_changes_run_id_id", "run_id", "id"),
+        Index("ix_changes_run_id_kind_ref", "run_id", "kind", "ref"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(16))
+    ref: Mapped[int | None]
+    data: Mapped[dict[str, Any] | None]
+    at: Mapped[datetime]
+
+
+class WorkerRow(Base):
+    """A worker that has announced itself: what it runs on, and when it was last heard of."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)
+    pid: Mapped[int]
+    host: Mapped[str]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    info: Mapped[dict[str, Any] | None]

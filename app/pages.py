@@ -1,0 +1,94 @@
+"""Jinja2 with the filters and globals of every page."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import plotly
+from fastapi.templating import Jinja2Templates
+from markupsafe import Markup
+
+from app.config import ROOT
+
+STATIC = ROOT / "static"
+PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+@cache
+def static_version() -> str:
+    """A hash of everything under static/: it is part of the URLs, so that they can be cached for ever."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(STATIC)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def static(path: str) -> str:
+    return f"/static/{static_version()}/{path}"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{value * 100:.2f} %"
+
+
+def loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """The two largest units: 8.4 s, 1 m 23 s, 2 h 5 m, 3 d 4 h."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller_size, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
+    return f"{whole} s"
+
+
+def when(value: datetime | None) -> Markup:
+    """An instant as a <time> element in UTC; the page's script shows it in the reader's own time zone."""
+    if value is None:
+        return Markup("–")
+    shown, exact = value.astimezone(UTC), value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, shown.strftime("%d %b %H:%M"))
+
+
+def ago(value: datetime | None) -> str:
+    if value is None:
+        return "–"
+    seconds = (datetime.now(UTC) - value).total_seconds()
+    return "just now" if seconds < 45 else f"{duration(seconds)} ago"
+
+
+def _templates() -> Jinja2Templates:
+    found = Jinja2Templates(directory=ROOT / "templates")
+    found.env.filters.update({f.__name__: f for f in (percent, loss, number, duration, when, ago)})
+    found.env.globals.update(
+        static=static,
+        version=version("fitroom"),
+        plotly_url=f"/assets/plotly-{plotly.__version__}.min.js",
+        nav="",
+    )
+    found.env.trim_blocks = found.env.lstrip_blocks = True
+    return found
+
+
+templates = _templates()
+
+
+def fragment(name: str, **context: Any) -> str:
+    """A partial without a request, for the streams."""
+    return templates.get_template(name).render(**context)

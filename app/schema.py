@@ -1,0 +1,103 @@
+"""Brings the database to the newest migration, and refuses one that it does not understand."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+
+from app.config import ROOT
+
+
+class SchemaError(Exception):
+    """The database cannot be used as it is; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    current: str | None
+    """The migration that the database stands at; None for an empty or absent one."""
+    head: str
+    """The newest migration of this version of Fitroom."""
+
+    @property
+    def up_to_date(self) -> bool:
+        return self.current == self.head
+
+
+def schema_state(database: Path) -> SchemaState:
+    """Where the database stands; creates nothing. Raises `SchemaError` for a file that is no SQLite database."""
+    return SchemaState(_current(database), _scripts().get_current_head() or "")
+
+
+def migrate(database: Path) -> None:
+    """Upgrade to the newest migration, all or nothing; two processes at once wait for each other.
+
+    Raises `SchemaError` for a corrupt database and for one that a newer Fitroom has written.
+    """
+    database.parent.mkdir(parents=True, exist_ok=True)
+    state = schema_state(database)
+    if state.up_to_date:
+        return
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if state.current is not None and state.current not in known:
+        raise SchemaError(
+            f"{database} was written by a newer Fitroom (migration {state.current}, newest known {state.head}). "
+            "Update Fitroom, or name another FITROOM_HOME."
+        )
+    _upgrade(database)
+
+
+def _upgrade(database: Path) -> None:
+    engine = create_engine(f"sqlite:///{database}", connect_args={"timeout": 60, "isolation_level": None})
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            # Everything in one transaction: a process killed half-way leaves the version before. It is taken
+            # before Alembic looks at the version, so the second of two processes finds the work done.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            config = _alembic()
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+    finally:
+        engine.dispose()
+
+
+def _current(database: Path) -> str | None:
+    if not database.exists():
+        return None
+    engine = create_engine(f"sqlite:///file:{database}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection:
+            tables = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'")).all()
+            if "alembic_version" not in tables:
+                return None
+            version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            return version
+    except Exception as error:
+        if isinstance(getattr(error, "orig", None), sqlite3.DatabaseError):
+            raise SchemaError(
+                f"{database} cannot be read ({error.orig}). "  # type: ignore[attr-defined]
+                "Put a backup in its place, or move it away to start with an empty one."
+            ) from error
+        raise
+    finally:
+        engine.dispose()
+
+
+def _alembic() -> Config:
+    return Config(ROOT / "alembic.ini")
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_alembic())

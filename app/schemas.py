@@ -1,0 +1,140 @@
+"""What the pages, the API and the streams show of a run: one shape for all three."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.models import Epoch, Run, Status
+
+
+class RunOut(BaseModel):
+    id: int
+    name: str
+    status: Status
+    config: dict[str, Any] = Field(description="Every hyper-parameter, as submitted.")
+    tags: list[str]
+    notes: str
+    attempt: int = Field(description="How often a worker has taken it.")
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_s: float | None = Field(description="From the first start to the end, or to now.")
+    reason: str | None = Field(description="One word on how it ended, e.g. completed, diverged, data_missing.")
+    message: str | None = Field(description="A sentence on how it ended.")
+    device: str | None
+    device_name: str | None
+    parameters: int | None
+    classes: list[str]
+    train_samples: int | None
+    val_samples: int | None
+    steps_per_epoch: int | None
+    epochs: int
+    epochs_done: int
+    eta_s: float | None = Field(description="Seconds left, from the pace of the last epoch.")
+    best_epoch: int | None
+    best_val_accuracy: float | None
+    val_accuracy: float | None
+    val_loss: float | None
+    train_accuracy: float | None
+    train_loss: float | None
+    images_per_s: float | None
+
+    @property
+    def over(self) -> bool:
+        return self.status.over
+
+    @classmethod
+    def of(cls, run: Run, *, now: datetime) -> RunOut:
+        facts = run.facts or {}
+        same = {name: getattr(run, name) for name in _SAME}
+        known = {name: facts.get(name) for name in _FACTS}
+        return cls.model_validate(
+            same
+            | known
+            | {
+                "status": run.status,
+                "epochs": run.config["epochs"],
+                "tags": [tag.name for tag in run.tags],
+                "classes": facts.get("classes", []),
+                "duration_s": _seconds(run.started_at, run.finished_at or now),
+                "eta_s": _seconds_left(run, now),
+            }
+        )
+
+
+# Named alike in the row and here.
+_SAME = (
+    *("id", "name", "config", "notes", "attempt", "cancel_requested", "created_at", "started_at", "finished_at"),
+    *("reason", "message", "epochs_done", "best_epoch", "best_val_accuracy", "val_accuracy", "val_loss"),
+    *("train_accuracy", "train_loss", "images_per_s"),
+)
+_FACTS = ("device", "device_name", "parameters", "train_samples", "val_samples", "steps_per_epoch")
+
+
+class EpochOut(BaseModel):
+    """One epoch's row; a value is null where it was not finite, and then `diverged` is true."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    epoch: int
+    train_loss: float | None
+    train_accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    lr: float
+    seconds: float
+    images_per_s: float
+    finished_at: datetime
+    diverged: bool
+
+    @classmethod
+    def all_of(cls, rows: Iterable[Epoch]) -> list[EpochOut]:
+        return [cls.model_validate(row) for row in rows]
+
+
+class StepsOut(BaseModel):
+    """Consecutive steps' training losses: `losses[i]` belongs to step `first_step + i`; null where not finite."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    epoch: int
+    first_step: int
+    attempt: int
+    losses: list[float | None]
+
+
+class MetricsOut(BaseModel):
+    cursor: int = Field(description="Hand it to the event stream as `after` to get what comes next.")
+    epochs: list[EpochOut]
+    steps: list[StepsOut]
+
+
+class RunsOut(BaseModel):
+    total: int
+    runs: list[RunOut]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; `errors` says by field what is wrong with a submission."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: dict[str, str] | None = None
+
+
+def _seconds(start: datetime | None, end: datetime) -> float | None:
+    return None if start is None else max(0.0, (end - start).total_seconds())
+
+
+def _seconds_left(run: Run, now: datetime) -> float | None:
+    if run.status != Status.RUNNING or run.epoch_seconds is None or run.epoch_finished_at is None:
+        return None
+    whole: float = (run.config["epochs"] - run.epochs_done) * run.epoch_seconds
+    return max(0.0, whole - (now - run.epoch_finished_at).total_seconds())

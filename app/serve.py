@@ -1,0 +1,93 @@
+"""`fitroom serve`: the web server in this process, its workers as children."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from app.config import Settings
+from app.db import Database
+from app.main import create_app
+from app.supervisor import Supervisor
+
+GRACE_S = 1
+"""Seconds that open streams are given at the end; they reconnect by themselves when the server is back."""
+
+
+class AlreadyServed(Exception):
+    """Another `fitroom serve` owns this home."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; everything has ended when this returns. 1 when it cannot start."""
+    try:
+        with _owned(settings.home), _listening(settings) as listener:
+            _run(settings, listener)
+    except (AlreadyServed, OSError) as error:
+        print(f"fitroom: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    app = create_app(settings)
+    db = Database(settings.database)
+    supervisor = Supervisor(db, settings, parent=os.getpid())
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+        log_config=None,
+        server_header=False,
+    )
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"Fitroom is ready at http://{shown}:{port}", flush=True)
+    supervisor.start()
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass  # uvicorn raises the signal again once it has shut down; this is the way it was asked to end
+    finally:
+        supervisor.stop()
+        db.close()
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """The bound socket: taken before anything else starts, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+                "Set FITROOM_PORT to a free port."
+            ) from error
+        yield listener
+
+
+@contextlib.contextmanager
+def _owned(home: Path) -> Iterator[None]:
+    """Hold the home for this server; the lock goes with the process, however it ends. Raises `AlreadyServed`."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "serve.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise AlreadyServed(f"{home} is already served by process {file.read().strip()}.") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

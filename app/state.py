@@ -1,0 +1,28 @@
+"""What the routes share: settings, database, clock, and the wake-up of the streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from app.clock import Clock
+from app.config import Settings
+from app.db import Database
+from app.live import Live
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    settings: Settings
+    db: Database
+    live: Live
+    clock: Clock
+
+
+def _state(request: Request) -> State:
+    return cast("State", request.app.state.fitroom)
+
+
+Shared = Annotated[State, Depends(_state)]

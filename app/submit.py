@@ -1,0 +1,56 @@
+"""Submitting a run, the same from the form and from JSON: bodies in, runs out."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import Depends, HTTPException, Request
+
+from app import forms, runs, workers
+from app.models import Run
+from app.schemas import RunOut
+from app.state import State
+
+
+async def _form(request: Request) -> dict[str, str]:
+    async with request.form(max_files=0, max_fields=200) as form:
+        return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        values = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"The body is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise HTTPException(400, "The body must be a JSON object of fields.")
+    return values
+
+
+Form = Annotated[dict[str, str], Depends(_form)]
+JsonObject = Annotated[dict[str, Any], Depends(_json)]
+
+
+def submit(shared: State, values: dict[str, Any]) -> RunOut:
+    """Queue what was asked for. Raises `FormError`."""
+    wanted = forms.parse(values)
+    now = shared.clock()
+    with shared.db.write() as session:
+        run = runs.submit(session, wanted.config, name=wanted.name, notes=wanted.notes, tags=wanted.tags, now=now)
+        return RunOut.of(run, now=now)
+
+
+def values_of(run: Run) -> dict[str, Any]:
+    """A run's settings as the form takes them, for running it again."""
+    return {**run.config, "name": run.name, "notes": run.notes, "tags": [tag.name for tag in run.tags]}
+
+
+def device_choices(shared: State, chosen: str) -> list[tuple[str, str]]:
+    """Auto, and each device that the newest worker has; the one already chosen stays offered."""
+    with shared.db.read() as session:
+        info = workers.newest_info(session) or {}
+    found = [(device["id"], f"{device['id']}: {device['name']}") for device in info.get("devices", [])]
+    choices = [("auto", "Auto"), *(found or [("cpu", "cpu")])]
+    known = {value for value, _ in choices}
+    return choices if chosen in known else [*choices, (chosen[:20], f"{chosen[:20]} (not seen here)")]

@@ -1,0 +1,204 @@
+"""The background worker: claim a run, train it, write down what it tells.
+
+`Worker.step()` does one run from claim to end and is all there is to test; `Worker.work()` repeats it until it is
+told to stop. While a run trains, a `Keeper` thread keeps the claim alive and listens for a cancel, so the training
+loop itself never waits for the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy.exc import OperationalError
+
+from app import metrics, runs, workers
+from app.clock import Clock, utc_now
+from app.config import Settings
+from app.db import ChangeDetector, Database
+from app.runs import Claim, ClaimLost
+from trainer.config import TrainConfig
+from trainer.errors import TrainerError
+from trainer.events import Event, Finished
+
+logger = logging.getLogger("fitroom.worker")
+
+LOOK_FOR_CANCEL_S = 0.25
+LOOK_FOR_RUN_S = 0.1
+LOOK_ANYWAY_S = 2.0
+RETRY_WRITE_S = 0.5
+
+
+class Train(Protocol):
+    """The shape of `trainer.loop.train`."""
+
+    def __call__(
+        self, config: TrainConfig, *, data_dir: Path, run_dir: Path | None, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]: ...
+
+
+class Keeper(threading.Thread):
+    """Keeps one claim alive and tells when its run should stop: cancelled by a person, or lost to another worker."""
+
+    def __init__(self, db: Database, held: Claim, *, worker: str, lease_s: float, clock: Clock) -> None:
+        super().__init__(name=f"keeper-{held.run_id}", daemon=True)
+        self.cancel = threading.Event()
+        self.lost = threading.Event()
+        self._done = threading.Event()
+        self._db, self._held, self._worker, self._clock = db, held, worker, clock
+        self._beat_every = max(1, round(lease_s / 5 / LOOK_FOR_CANCEL_S))
+
+    def run(self) -> None:
+        looks = 0
+        while not self._done.wait(LOOK_FOR_CANCEL_S) and not self.lost.is_set():
+            looks += 1
+            try:
+                self._look(beat=looks % self._beat_every == 0)
+            except ClaimLost:
+                self.lost.set()
+            except OperationalError:
+                # A locked or full database is no reason to stop training; the lease outlasts several misses.
+                logger.warning("run %s: could not look at the claim", self._held.run_id, exc_info=True)
+
+    def _look(self, *, beat: bool) -> None:
+        if beat:
+            now = self._clock()
+            with self._db.write() as session:
+                wanted = runs.heartbeat(session, self._held, now=now)
+                workers.seen(session, self._worker, now=now)
+        else:
+            with self._db.read() as session:
+                wanted = runs.cancel_wanted(session, self._held)
+        if wanted:
+            self.cancel.set()
+
+    def should_stop(self) -> bool:
+        return self.cancel.is_set() or self.lost.is_set()
+
+    def __enter__(self) -> Keeper:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+
+class Worker:
+    def __init__(self, db: Database, settings: Settings, *, name: str, train: Train, clock: Clock = utc_now) -> None:
+        self.stop = threading.Event()
+        self.name = name
+        self._db, self._settings, self._train, self._clock = db, settings, train, clock
+
+    def work(self, *, orphaned: Callable[[], bool] = lambda: False) -> None:
+        """Do runs as they come until `stop` is set, or until none waits and `orphaned()` says nobody minds."""
+        changes = ChangeDetector(self._db.path)
+        with closing(changes):
+            while not self.stop.is_set():
+                if self.step():
+                    continue
+                if orphaned():
+                    return
+                self._wait_for_change(changes)
+
+    def step(self) -> bool:
+        """Do the oldest queued run from claim to end; False when none waits."""
+        self._free_abandoned()
+        with self._db.write() as session:
+            now = self._clock()
+            workers.seen(session, self.name, now=now)
+            held = runs.claim(session, self.name, now=now)
+        if held is None:
+            return False
+        logger.info("run %s, attempt %s: taken", held.run_id, held.attempt)
+        try:
+            self._do(held)
+        except ClaimLost:
+            logger.warning("run %s, attempt %s: lost the claim; wrote nothing more", held.run_id, held.attempt)
+        return True
+
+    def _do(self, held: Claim) -> None:
+        run_dir = self._settings.run_dir(held.run_id)
+        if held.attempt == 1:
+            # A folder of that number can only be a leftover of another database: never resume from it.
+            shutil.rmtree(run_dir, ignore_errors=True)
+        keeper = Keeper(self._db, held, worker=self.name, lease_s=self._settings.lease_s, clock=self._clock)
+        with keeper:
+            try:
+                finished = self._follow(held, run_dir, keeper)
+            except ClaimLost:
+                raise
+            except TrainerError as error:
+                self._fail(held, error.reason, str(error))
+            except Exception as error:
+                logger.exception("run %s failed", held.run_id)
+                self._fail(held, "error", f"{type(error).__name__}: {error}", details=traceback.format_exc())
+            else:
+                self._end(held, finished, keeper)
+
+    def _follow(self, held: Claim, run_dir: Path, keeper: Keeper) -> Finished:
+        """Train, and write each event as it comes; the last one says how it went."""
+        events = self._train(
+            held.config,
+            data_dir=self._settings.data_dir,
+            run_dir=run_dir,
+            should_stop=lambda: self.stop.is_set() or keeper.should_stop(),
+        )
+        for event in events:
+            self._record(held, event, keeper)
+            if isinstance(event, Finished):
+                return event
+        raise RuntimeError("training ended without saying how")
+
+    def _record(self, held: Claim, event: Event, keeper: Keeper) -> None:
+        """Write one event; wait for a database that is locked or full rather than lose it."""
+        while True:
+            try:
+                with self._db.write() as session:
+                    metrics.record(session, held, event, now=self._clock())
+                    return
+            except OperationalError:
+                if self.stop.is_set() or keeper.should_stop():
+                    raise
+                logger.warning("run %s: could not write, trying again", held.run_id, exc_info=True)
+                self.stop.wait(RETRY_WRITE_S)
+
+    def _end(self, held: Claim, finished: Finished, keeper: Keeper) -> None:
+        with self._db.write() as session:
+            now = self._clock()
+            if finished.reason == "completed":
+                runs.finish(session, held, now=now)
+            elif keeper.cancel.is_set():
+                runs.cancelled(session, held, now=now)
+            else:
+                runs.requeue(session, held, now=now)
+        logger.info("run %s, attempt %s: %s", held.run_id, held.attempt, finished.reason)
+
+    def _fail(self, held: Claim, reason: str, message: str, *, details: str | None = None) -> None:
+        logger.warning("run %s, attempt %s: failed, %s: %s", held.run_id, held.attempt, reason, message)
+        with self._db.write() as session:
+            now = self._clock()
+            if details:
+                runs.log(session, held.run_id, details, now=now, level="error")
+            runs.fail(session, held, reason=reason, message=message, now=now)
+
+    def _free_abandoned(self) -> None:
+        with self._db.write() as session:
+            runs.requeue_lost(
+                session,
+                now=self._clock(),
+                max_attempts=self._settings.max_attempts,
+                lease=timedelta(seconds=self._settings.lease_s),
+            )
+
+    def _wait_for_change(self, changes: ChangeDetector) -> None:
+        waited = 0.0
+        while waited < LOOK_ANYWAY_S and not self.stop.wait(LOOK_FOR_RUN_S) and not changes.changed():
+            waited += LOOK_FOR_RUN_S

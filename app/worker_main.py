@@ -1,0 +1,38 @@
+"""The worker as a process: `fitroom worker`. It imports torch, so nothing that serves pages imports it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+from trainer.loop import train
+
+from app import workers
+from app.clock import utc_now
+from app.config import Settings
+from app.db import Database
+from app.schema import migrate
+from app.worker import Worker
+from trainer import devices
+
+logger = logging.getLogger("fitroom.worker")
+
+
+def main(settings: Settings, *, parent: int | None = None) -> int:
+    """Work until SIGTERM or SIGINT; with `parent`, also end when that process is gone and no run waits."""
+    migrate(settings.database)
+    db = Database(settings.database)
+    worker = Worker(db, settings, name=workers.name_of(os.getpid()), train=train)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop.set())
+    with db.write() as session:
+        workers.announce(session, worker.name, now=utc_now(), info=devices.describe())
+    logger.info("%s is ready", worker.name)
+    try:
+        worker.work(orphaned=lambda: parent is not None and os.getppid() != parent)
+    finally:
+        with db.write() as session:
+            workers.leave(session, worker.name)
+        db.close()
+    return 0

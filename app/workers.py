@@ -1,0 +1,48 @@
+"""The register of workers: what each runs on, and when it was last heard of."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.models import WorkerRow
+
+FORGET_AFTER = timedelta(days=1)
+
+
+def name_of(pid: int) -> str:
+    """A worker's name, which its parent can tell from its process number too."""
+    return f"{socket.gethostname()}-{pid}"
+
+
+def announce(session: Session, name: str, *, now: datetime, info: dict[str, Any]) -> None:
+    """Register this process as a worker, and forget those long gone."""
+    session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now - FORGET_AFTER))
+    session.merge(
+        WorkerRow(name=name, pid=os.getpid(), host=socket.gethostname(), started_at=now, seen_at=now, info=info)
+    )
+
+
+def seen(session: Session, name: str, *, now: datetime) -> None:
+    session.execute(update(WorkerRow).where(WorkerRow.name == name).values(seen_at=now))
+
+
+def leave(session: Session, name: str) -> None:
+    session.execute(delete(WorkerRow).where(WorkerRow.name == name))
+
+
+def alive(session: Session, *, now: datetime, lease: timedelta) -> Sequence[WorkerRow]:
+    """Workers heard of within the lease, oldest first."""
+    query = select(WorkerRow).where(WorkerRow.seen_at >= now - lease).order_by(WorkerRow.started_at)
+    return session.scalars(query).all()
+
+
+def newest_info(session: Session) -> dict[str, Any] | None:
+    """What the worker that announced itself last said of its machine, alive or not."""
+    return session.scalar(select(WorkerRow.info).order_by(WorkerRow.started_at.desc()).limit(1))
