@@ -1,0 +1,46 @@
+"""Events as a real run tells them, for tests that need no training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.events import EpochDone, Predictions, Started, Steps
+
+
+def started(*, epochs_before: int = 0) -> Started:
+    return Started(
+        device="cpu",
+        device_name="test processor",
+        threads=2,
+        parameters=580_000,
+        classes=("shirt", "boot"),
+        train_samples=8,
+        val_samples=4,
+        steps_per_epoch=4,
+        epochs_before=epochs_before,
+        loading="resident",
+        seconds=0.5,
+    )
+
+
+def steps(epoch: int, place: int, *losses: float) -> Steps:
+    """A block that begins `place` steps into the epoch, of four steps each."""
+    return Steps(epoch, (epoch - 1) * 4 + place, losses)
+
+
+def epoch(number: int, *, val_accuracy: float = 0.8, train_loss: float = 0.5, predictions: int = 4) -> EpochDone:
+    return EpochDone(
+        epoch=number,
+        train_loss=train_loss,
+        train_accuracy=0.75,
+        val_loss=0.6,
+        val_accuracy=val_accuracy,
+        lr=0.001,
+        seconds=2.0,
+        train_seconds=1.5,
+        images_per_s=5000.0,
+        finished_at=1_767_323_045.0 + number,
+        predictions=Predictions(
+            np.arange(predictions, dtype="<u2").tobytes(), np.full(predictions, 65535, "<u2").tobytes()
+        ),
+    )

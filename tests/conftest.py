@@ -1,0 +1,65 @@
+"""What all tests share: a database of their own, a clock of their own, and the real Fashion-MNIST."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.config import ROOT, Settings
+from app.db import Database
+from app.schema import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class FakeClock:
+    """Time that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the real Fashion-MNIST, which `make data` fetches."""
+    found = Path(os.environ.get("FITROOM_TEST_DATA", ROOT / "var" / "data"))
+    if not (found / "FashionMNIST" / "raw" / "train-images-idx3-ubyte").exists():
+        pytest.fail(f"Fashion-MNIST is not in {found}: run `make data` first")
+    return found
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", port=0)
+
+
+@pytest.fixture
+def home_with_data(settings: Settings, data_dir: Path) -> Settings:
+    """Settings whose home has the real data set, by a link."""
+    settings.home.mkdir(parents=True)
+    settings.data_dir.symlink_to(data_dir.resolve(), target_is_directory=True)
+    return settings
+
+
+@pytest.fixture
+def db(settings: Settings) -> Iterator[Database]:
+    migrate(settings.database)
+    database = Database(settings.database)
+    yield database
+    database.close()
