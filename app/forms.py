@@ -166,7 +166,7 @@ def _typed(option: Option, text: str) -> Any:
 
 def _number(text: str) -> float:
     try:
-        if len(text) > _LONGEST_NUMBER or "_" in text:
+        if len(text) > _LONGEST_NUMBER or "_" in text or not text.isascii():
             raise ValueError
         return float(text)
     except ValueError:

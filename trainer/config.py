@@ -231,7 +231,7 @@ def check(option: Option, value: Any) -> str | None:
     whole = option.kind == "integer"
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         return "Must be a whole number." if whole else "Must be a number."
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return "Must be a finite number."
     return _check_limits(option, value)
 

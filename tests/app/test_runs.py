@@ -211,8 +211,12 @@ def test_a_running_run_is_not_deleted(db: Database, clock: FakeClock):
 
 
 def test_a_block_that_raises_writes_nothing(db: Database, clock: FakeClock):
-    with pytest.raises(ZeroDivisionError), db.write() as session:
-        runs.submit(session, TrainConfig(), now=clock())
-        raise ZeroDivisionError
+    def submit_and_break() -> None:
+        with db.write() as session:
+            runs.submit(session, TrainConfig(), now=clock())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        submit_and_break()
     with db.read() as session:
         assert session.query(Run).count() == 0

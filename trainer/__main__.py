@@ -1,0 +1,99 @@
+"""The same training in a terminal, with a progress bar: no web, no database. `python -m trainer --epochs 2`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from trainer.config import OPTIONS, Option, TrainConfig
+from trainer.errors import ConfigError, TrainerError
+from trainer.events import EpochDone, Finished, Started, Steps
+from trainer.loop import train
+
+
+def main(argv: Sequence[str] | None = None, *, data_dir: Path | None = None) -> int:
+    """0: finished; 1: it went wrong; 2: settings that cannot be used; 130: Ctrl-C."""
+    arguments = vars(_parser(data_dir).parse_args(argv))
+    where, run_dir = arguments.pop("data_dir"), arguments.pop("run_dir")
+    try:
+        config = TrainConfig(**{name: value for name, value in arguments.items() if value is not None})
+        _follow(config, where, run_dir)
+    except ConfigError as error:
+        for name, message in error.errors.items():
+            print(f"--{name.replace('_', '-')}: {message}", file=sys.stderr)
+        return 2
+    except TrainerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser(data_dir: Path | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="train", description="Train an image classifier in this terminal.")
+    parser.add_argument("--data-dir", type=Path, default=data_dir or Path("var/data"), help="where data sets are")
+    parser.add_argument("--run-dir", type=Path, help="where checkpoints go; a run found there is resumed")
+    for option in OPTIONS.values():
+        parser.add_argument(f"--{option.name.replace('_', '-')}", **_argument(option))
+    return parser
+
+
+def _argument(option: Option) -> dict[str, Any]:
+    default = option.empty if option.default is None else option.default
+    argument: dict[str, Any] = {"help": f"{option.help} [{default}]".replace("%", "%%")}
+    if option.choices:
+        return argument | {"choices": [value for value, _ in option.choices]}
+    return argument | {"type": {"integer": int, "number": float}.get(option.kind, str), "metavar": "X"}
+
+
+def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None) -> None:
+    bar: tqdm[Any] | None = None
+    try:
+        for event in train(config, data_dir=data_dir, run_dir=run_dir):
+            match event:
+                case Started():
+                    print(_started(event), flush=True)
+                    steps = event.steps_per_epoch
+                    bar = tqdm(
+                        total=config.epochs * steps, initial=event.epochs_before * steps, unit="step", disable=None
+                    )
+                case Steps() if bar is not None:
+                    bar.set_description(f"epoch {event.epoch}/{config.epochs}, loss {event.losses[-1]:.4f}")
+                    bar.update(len(event.losses))
+                case EpochDone() if bar is not None:
+                    bar.write(_epoch(event, config))
+                    sys.stdout.flush()
+                case Finished():
+                    if bar is not None:
+                        bar.close()
+                    print(f"Finished {event.epochs} epochs in {event.seconds:.1f} s.")
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _started(event: Started) -> str:
+    resumed = f", resuming after epoch {event.epochs_before}" if event.epochs_before else ""
+    return (
+        f"{event.device} ({event.device_name}), {event.parameters:,} parameters, "
+        f"{event.train_samples:,} + {event.val_samples:,} images, {event.loading}{resumed}"
+    )
+
+
+def _epoch(event: EpochDone, config: TrainConfig) -> str:
+    return (
+        f"epoch {event.epoch}/{config.epochs}  "
+        f"train {event.train_loss:.4f} {event.train_accuracy:.2%}  val {event.val_loss:.4f} {event.val_accuracy:.2%}  "
+        f"{event.seconds:.1f} s  {event.images_per_s:,.0f} images/s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Data sets as they lie on disk, read through a memory map. numpy only: the web server draws samples from here."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from trainer.errors import DataError, DataMissing
+
+Split = Literal["train", "val"]
+
+FASHION_MNIST = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_PREFIX = {"train": "train", "val": "t10k"}
+_UBYTE = 0x08
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """One split of a data set."""
+
+    images: np.ndarray[Any, np.dtype[np.uint8]]
+    """Shape [N, H, W, C]; a memory map, so only the images that are looked at are read."""
+    labels: np.ndarray[Any, np.dtype[np.int64]]
+    """Shape [N], each an index into `classes`."""
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load(dataset: str, split: Split, data_dir: Path) -> ImageSet:
+    """Raises `DataMissing` when the files are not there, `DataError` when they are not what they should be."""
+    folder = fashion_mnist_folder(data_dir)
+    images = read_idx(folder / f"{_PREFIX[split]}-images-idx3-ubyte", dimensions=3)
+    labels = read_idx(folder / f"{_PREFIX[split]}-labels-idx1-ubyte", dimensions=1)
+    if len(images) != len(labels):
+        raise DataError(f"{folder} holds {len(images):,} images but {len(labels):,} labels for {split}.")
+    if len(labels) and int(labels.max()) >= len(FASHION_MNIST):
+        raise DataError(f"{folder} has a label {int(labels.max())}; Fashion-MNIST's go from 0 to 9.")
+    return ImageSet(images[..., np.newaxis], labels.astype(np.int64), FASHION_MNIST)
+
+
+def fashion_mnist_folder(data_dir: Path) -> Path:
+    """Where torchvision keeps it too."""
+    return data_dir / "FashionMNIST" / "raw"
+
+
+def read_idx(path: Path, *, dimensions: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """An unpacked IDX file of unsigned bytes as a memory map (format: https://yann.lecun.com/exdb/mnist/)."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4 + 4 * dimensions)
+            size = file.seek(0, 2)
+    except FileNotFoundError:
+        raise DataMissing(
+            f"Fashion-MNIST is not on this machine: {path} is missing. Run `make data`, or `fitroom data`, to fetch it."
+        ) from None
+    if len(head) < 4 + 4 * dimensions or head[:4] != bytes((0, 0, _UBYTE, dimensions)):
+        raise DataError(f"{path} is not an IDX file of {dimensions} dimensions. Delete it and run `make data`.")
+    shape = struct.unpack(f">{dimensions}I", head[4:])
+    if size != len(head) + int(np.prod(shape)):
+        raise DataError(f"{path} is cut short or too long. Delete it and run `make data`.")
+    if 0 in shape:
+        return np.zeros(shape, np.uint8)
+    return np.memmap(path, np.uint8, "r", offset=len(head), shape=shape)
+
+
+def subset_indices(total: int, size: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Places of a fixed random subset, sorted; None takes all.
+
+    The subset is the same for every run, whatever its seed, so that runs compare on the same images; and it is
+    random, because a set may be sorted by class.
+    """
+    if size is None or size >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(0).permutation(total)[:size])
