@@ -7,7 +7,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app.metrics import StepSeries
 from app.models import Epoch
 
 Figure = dict[str, Any]
@@ -28,14 +27,10 @@ def accuracy(epochs: Sequence[Epoch], *, total: int) -> Figure:
     return figure
 
 
-def steps(series: Sequence[StepSeries], *, steps_per_epoch: int | None) -> Figure:
-    """Training loss of each step; x counts epochs, so that it reads like the charts beside it."""
-    per_epoch = steps_per_epoch or 1
-    x = [(block.first_step + i + 1) / per_epoch for block in series for i in range(len(block.losses))]
-    y = [value for block in series for value in block.losses]
-    trace = go.Scatter(x=x, y=y, name="Training", uid="steps", mode="lines", line_width=1, hovertemplate="%{y:.4f}")
-    figure = go.Figure([trace], _layout("Epoch", showlegend=False))
-    return _plain(figure)
+def steps() -> Figure:
+    """The chart of each step's training loss, without points: the page keeps them by block, as they come."""
+    trace = go.Scatter(name="Training", uid="steps", mode="lines", line_width=1, hovertemplate="%{y:.4f}")
+    return _plain(go.Figure([trace], _layout("Epoch", showlegend=False)))
 
 
 def compare(epochs: Mapping[int, Sequence[Epoch]], names: Mapping[int, str], measure: str) -> Figure:

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(
             level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", force=True
         )
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         run: Callable[[Settings, argparse.Namespace], int] = parsed.run
         return run(settings, parsed)
     except SettingsError as error:

@@ -12,6 +12,7 @@ from typing import Any
 import plotly
 from fastapi.templating import Jinja2Templates
 from markupsafe import Markup
+from pydantic_core import to_json
 
 from app.config import ROOT
 
@@ -45,6 +46,11 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
+def general(value: float | None) -> str:
+    """The shortest way to write a hyper-parameter: 0.001, 1e-05."""
+    return "–" if value is None else f"{value:g}"
+
+
 def duration(seconds: float | None) -> str:
     """The two largest units: 8.4 s, 1 m 23 s, 2 h 5 m, 3 d 4 h."""
     if seconds is None:
@@ -66,22 +72,21 @@ def when(value: datetime | None) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, shown.strftime("%d %b %H:%M"))
 
 
-def ago(value: datetime | None) -> str:
-    if value is None:
-        return "–"
-    seconds = (datetime.now(UTC) - value).total_seconds()
-    return "just now" if seconds < 45 else f"{duration(seconds)} ago"
+def json_text(value: Any, **_: Any) -> str:
+    """JSON of what the pages hand to their modules: models, dataclasses and instants included; NaN becomes null."""
+    return to_json(value, inf_nan_mode="null").decode()
 
 
 def _templates() -> Jinja2Templates:
     found = Jinja2Templates(directory=ROOT / "templates")
-    found.env.filters.update({f.__name__: f for f in (percent, loss, number, duration, when, ago)})
+    found.env.filters.update({f.__name__: f for f in (percent, loss, number, general, duration, when)})
     found.env.globals.update(
         static=static,
         version=version("fitroom"),
         plotly_url=f"/assets/plotly-{plotly.__version__}.min.js",
         nav="",
     )
+    found.env.policies["json.dumps_function"] = json_text
     found.env.trim_blocks = found.env.lstrip_blocks = True
     return found
 

@@ -55,6 +55,11 @@ def get(session: Session, run_id: int) -> Run:
     return run
 
 
+def ahead(session: Session, run: Run) -> int:
+    """How many queued runs are older than this one."""
+    return session.scalar(select(func.count()).where(Run.status == Status.QUEUED, Run.id < run.id)) or 0
+
+
 def submit(
     session: Session, config: TrainConfig, *, now: datetime, name: str = "", notes: str = "", tags: Sequence[str] = ()
 ) -> Run:

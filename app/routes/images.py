@@ -12,6 +12,7 @@ from app.images import MOST_IN_SPRITE, Split
 from app.routes.assets import FOR_EVER
 from app.state import Shared
 from trainer.config import OPTIONS
+from trainer.sources import ImageSet
 
 router = APIRouter(include_in_schema=False)
 
@@ -32,7 +33,7 @@ def single(dataset: str, split: Split, index: int, shared: Shared) -> Response:
     return _png(images.single(_images(dataset, split, shared), index))
 
 
-def _images(dataset: str, split: Split, shared: Shared) -> images.sources.ImageSet:
+def _images(dataset: str, split: Split, shared: Shared) -> ImageSet:
     if dataset not in _NAMES:
         raise HTTPException(404)
     return images.image_set(dataset, split, shared.settings.data_dir)

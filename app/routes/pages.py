@@ -72,6 +72,7 @@ def show_run(request: Request, run_id: int, shared: Shared, show: Show = "first"
         predicted = metrics.predictions(session, run_id)
         context = {
             "log": metrics.log_lines(session, run_id),
+            "ahead": runs.ahead(session, run),
             "stream_url": f"/api/v1/runs/{run_id}/events?after={metrics.cursor(session)}",
         }
     shown = RunOut.of(run, now=shared.clock())
@@ -86,7 +87,7 @@ def show_run(request: Request, run_id: int, shared: Shared, show: Show = "first"
             "figures": {
                 "loss": charts.loss(epochs, total=shown.epochs),
                 "accuracy": charts.accuracy(epochs, total=shown.epochs),
-                "steps": charts.steps(steps, steps_per_epoch=shown.steps_per_epoch),
+                "steps": charts.steps(),
             },
             "step_blocks": [asdict(block) for block in steps],
             "show": show,
@@ -173,6 +174,7 @@ def _form_page(
         "values": values,
         "errors": errors,
         "from_run": from_run,
+        "known": {*OPTIONS, "name", "tags", "notes"},
     }
     context = {"form": form, "nav": "new"}
     return templates.TemplateResponse(request, "new_run.html", context, status_code=422 if errors else 200)

@@ -1,0 +1,57 @@
+// The compare page: each chart shows all runs; a run that still trains grows here too.
+
+import { Chart } from "./charts.js";
+import { fill } from "./format.js";
+import { Stream } from "./stream.js";
+
+const root = document.getElementById("comparison");
+const REFRESH_MS = 1000;
+
+class Comparison {
+  #charts = new Map();
+  #ids = new Set();
+  #waiting = 0;
+  #refreshedAt = -Infinity;
+  #root;
+
+  /** @param {HTMLElement} element @param {{figures: Record<string, any>, runs: any[]}} page */
+  constructor(element, page) {
+    this.#root = element;
+    this.#ids = new Set(page.runs.map((run) => run.id));
+    for (const [name, figure] of Object.entries(page.figures)) {
+      const chart = /** @type {HTMLElement} */ (document.getElementById(`chart-${name}`));
+      this.#charts.set(name, new Chart(chart, figure, tokens(page.runs)));
+    }
+    if (page.runs.some((run) => ["queued", "running"].includes(run.status))) {
+      new Stream(element.dataset.streamUrl ?? "", { run: ({ run }) => this.#ids.has(run.id) && this.#refreshSoon() });
+    }
+  }
+
+  #refreshSoon() {
+    if (this.#waiting) return;
+    this.#waiting = setTimeout(() => void this.#refresh(), Math.max(0, this.#refreshedAt + REFRESH_MS - performance.now()));
+  }
+
+  async #refresh() {
+    this.#waiting = 0;
+    this.#refreshedAt = performance.now();
+    const answer = await fetch(this.#root.dataset.figuresUrl ?? "");
+    if (!answer.ok) return;
+    const { figures, runs } = await answer.json();
+    for (const [name, chart] of this.#charts) chart.replace(figures[name].data, tokens(runs));
+    for (const run of runs) {
+      const row = this.#root.querySelector(`tr[data-run-id="${run.id}"]`);
+      if (!row) continue;
+      fill(row, run);
+      const badge = /** @type {HTMLElement} */ (row.querySelector(".badge"));
+      badge.dataset.status = badge.textContent = run.status;
+    }
+  }
+}
+
+/** @param {{color: number}[]} runs */
+function tokens(runs) {
+  return runs.map((run) => `series-${run.color}`);
+}
+
+if (root) new Comparison(root, JSON.parse(document.getElementById("comparison-data")?.textContent ?? "{}"));

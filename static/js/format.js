@@ -1,0 +1,52 @@
+// Numbers as the server's filters write them (app/pages.py): a live value must look like a rendered one.
+
+const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const NONE = "–";
+
+/** @typedef {number | null | undefined} Value */
+
+/** @type {Record<string, (value: any) => string>} */
+export const format = {
+  percent: (/** @type {Value} */ value) => (value == null ? NONE : `${(value * 100).toFixed(2)} %`),
+  loss: (/** @type {Value} */ value) => (value == null ? NONE : value.toFixed(4)),
+  number: (/** @type {Value} */ value) => (value == null ? NONE : grouped.format(value)),
+  general: (/** @type {Value} */ value) => (value == null ? NONE : String(Number(value.toPrecision(6))).replace(/e([+-])(\d)$/, "e$10$2")),
+  epoch: (/** @type {Value} */ value) => (value == null ? "" : `epoch ${value}`),
+  text: (/** @type {string | null} */ value) => value ?? NONE,
+  soft: (/** @type {string | null} */ value) => value ?? "",
+  duration,
+};
+
+/** The two largest units. @param {Value} seconds */
+function duration(seconds) {
+  if (seconds == null) return NONE;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  for (const [size, unit, part, small] of /** @type {[number, string, number, string][]} */ ([
+    [86400, "d", 3600, "h"], [3600, "h", 60, "m"], [60, "m", 1, "s"],
+  ])) {
+    if (whole >= size) return `${Math.floor(whole / size)} ${unit} ${Math.floor((whole % size) / part)} ${small}`;
+  }
+  return `${whole} s`;
+}
+
+const day = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", hour12: false });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
+/** Show every <time> below `root` in the reader's own time zone. @param {ParentNode} root */
+export function localTimes(root) {
+  for (const element of root.querySelectorAll("time")) {
+    const moment = new Date(element.dateTime);
+    element.textContent = ("clock" in element.dataset ? clock : day).format(moment);
+    element.title = moment.toLocaleString();
+  }
+}
+
+/** Write a run's values into the elements that name them. @param {ParentNode} root @param {Record<string, any>} run */
+export function fill(root, run) {
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-field]"))) {
+    const { field = "", format: name = "text" } = element.dataset;
+    const text = format[name](run[field]);
+    if (element.textContent !== text) element.textContent = text;
+  }
+}

@@ -1,0 +1,105 @@
+// The grid of validation images with what the model says of them, refreshed after each epoch.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export class Predictions {
+  #root;
+  #runId;
+  #show;
+  #epoch = 0;
+
+  /** @param {HTMLElement} root @param {string} runId @param {string} show */
+  constructor(root, runId, show) {
+    this.#root = root;
+    this.#runId = runId;
+    this.#show = show;
+    for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (root.querySelectorAll("[data-show]"))) {
+      link.addEventListener("click", (event) => {
+        event.preventDefault();
+        this.#choose(link);
+      });
+    }
+  }
+
+  async refresh() {
+    const answer = await fetch(`/api/v1/runs/${this.#runId}/predictions?show=${this.#show}`);
+    if (!answer.ok) return;
+    const grid = await answer.json();
+    // Answers may overtake each other; an older epoch never replaces a newer one.
+    if (grid.epoch < this.#epoch) return;
+    this.#epoch = grid.epoch;
+    await loaded(grid.sprite_url);
+    this.#render(grid);
+  }
+
+  /** @param {HTMLAnchorElement} link */
+  #choose(link) {
+    this.#show = link.dataset.show ?? "first";
+    for (const other of this.#root.querySelectorAll("[data-show]")) other.removeAttribute("aria-current");
+    link.setAttribute("aria-current", "true");
+    history.replaceState(null, "", link.href);
+    void this.refresh();
+  }
+
+  /** @param {any} grid */
+  #render(grid) {
+    const list = /** @type {HTMLElement} */ (this.#root.querySelector("[data-predictions]"));
+    list.replaceChildren(...grid.items.map((/** @type {any} */ item, /** @type {number} */ place) => cell(grid, item, place)));
+    this.#find("[data-predictions-epoch]").textContent = `after epoch ${grid.epoch}`;
+    this.#find("[data-no-predictions]").hidden = true;
+    this.#find("[data-no-mistakes]").hidden = grid.items.length > 0;
+    this.#root.dataset.epoch = String(grid.epoch);
+  }
+
+  /** @param {string} selector @returns {HTMLElement} */
+  #find(selector) {
+    return /** @type {HTMLElement} */ (this.#root.querySelector(selector));
+  }
+}
+
+/** The picture is there before the grid changes, so that nothing flickers. @param {string} address */
+async function loaded(address) {
+  const image = new Image();
+  image.src = address;
+  await image.decode().catch(() => undefined);
+}
+
+/** One cell, as templates/partials/predictions.html renders it. @param {any} grid @param {any} item @param {number} place */
+function cell(grid, item, place) {
+  const said = `${item.predicted_name}, ${Math.round(item.confidence * 100)} %`;
+  const li = document.createElement("li");
+  li.className = item.correct ? "right" : "wrong";
+  const figure = li.appendChild(document.createElement("figure"));
+  figure.append(picture(grid, place, `Image ${item.index}: ${item.true_name}, predicted ${said}`));
+  const caption = figure.appendChild(document.createElement("figcaption"));
+  const line = caption.appendChild(document.createElement("span"));
+  line.className = "said";
+  line.textContent = `${item.correct ? "✓" : "✕"} ${said}`;
+  if (!item.correct) {
+    const truth = caption.appendChild(document.createElement("span"));
+    truth.className = "soft";
+    truth.textContent = `is ${item.true_name}`;
+  }
+  return li;
+}
+
+/** @param {any} grid @param {number} place @param {string} label */
+function picture(grid, place, label) {
+  const svg = document.createElementNS(SVG, "svg");
+  const image = svg.appendChild(document.createElementNS(SVG, "image"));
+  const rows = Math.ceil(grid.items.length / grid.columns);
+  set(svg, { viewBox: `0 0 ${grid.cell} ${grid.cell}`, role: "img", "aria-label": label });
+  set(image, {
+    href: grid.sprite_url,
+    x: -grid.cell * (place % grid.columns),
+    y: -grid.cell * Math.floor(place / grid.columns),
+    width: grid.cell * grid.columns,
+    height: grid.cell * rows,
+  });
+  return svg;
+}
+
+/** @param {Element} element @param {Record<string, string | number>} attributes */
+function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+}

@@ -1,0 +1,102 @@
+"""Pictures of every page, wide and narrow, light and dark: `make screenshots` writes docs/images/*.png.
+
+Real runs on the real data make them: one finished, one cancelled, one that diverged, one that trains meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from app.config import ROOT
+from tools.browser import chromium
+from tools.server import Server, serving
+
+WIDTHS = {"wide": 1440, "narrow": 390}
+THEMES = ("light", "dark")
+MOST_BYTES = 200_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "data")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home, serving(Path(home), arguments.data_dir) as server:
+        with chromium() as browser:
+            shoot(browser, server, arguments.out, {"runs-empty": "/runs"})
+            pages = make_runs(server)
+            shoot(browser, server, arguments.out, pages)
+
+
+def make_runs(server: Server) -> dict[str, str]:
+    """A store worth a picture; the address of each page by its name."""
+    small = {"train_size": 6000, "val_size": 2000}
+    first = server.submit(name="tutorial, small", epochs=6, tags=["baseline"], **small)
+    second = server.submit(name="higher learning rate", epochs=6, lr=0.003, dropout=0.1, tags=["sweep", "lr"], **small)
+    wild = server.submit(
+        name="far too high a learning rate", epochs=3, lr=10.0, optimizer="sgd", tags=["sweep"], **small
+    )
+    stopped = server.submit(name="stopped early", epochs=50, **small)
+    for run_id in (first, second):
+        server.wait_for(run_id, "finished", within=300)
+    server.wait_for(wild, "failed", "finished", within=300)
+    server.wait_for_epoch(stopped, 2)
+    server.post(f"/api/v1/runs/{stopped}/cancel")
+    server.wait_for(stopped, "cancelled")
+    running = server.submit(
+        name="tutorial, longer", epochs=300, tags=["baseline"], notes="Does it still learn?", **small
+    )
+    queued = server.submit(name="adamw", optimizer="adamw", epochs=20)
+    server.wait_for_epoch(running, 6)
+    return {
+        "runs": "/runs",
+        "new": "/runs/new",
+        "run": f"/runs/{first}",
+        "run-live": f"/runs/{running}",
+        "run-failed": f"/runs/{wild}",
+        "run-queued": f"/runs/{queued}",
+        "mistakes": f"/runs/{first}?show=mistakes",
+        "compare": f"/compare?runs={first}&runs={second}&runs={stopped}",
+        "missing": "/runs/999",
+    }
+
+
+def shoot(browser: Browser, server: Server, out: Path, pages: dict[str, str]) -> None:
+    for theme in THEMES:
+        for size, width in WIDTHS.items():
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce"
+            )
+            page = context.new_page()
+            for name, address in pages.items():
+                take(page, server.url + address, out / f"{name}-{size}-{theme}.png")
+            context.close()
+
+
+def take(page: Page, url: str, path: Path) -> None:
+    page.goto(url)
+    page.wait_for_load_state("load")
+    if page.locator(".chart").count():
+        page.wait_for_function("document.querySelectorAll('.chart .main-svg').length > 0")
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    if overflow > 0:
+        print(f"{path.name}: the page is {overflow} px wider than the window")
+    page.screenshot(path=path, full_page=True)
+    _shrink(path)
+
+
+def _shrink(path: Path) -> None:
+    """A palette of 256 colours halves a screenshot and is not seen."""
+    if path.stat().st_size > MOST_BYTES:
+        Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} KB")
+
+
+if __name__ == "__main__":
+    main()
