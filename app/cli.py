@@ -69,9 +69,8 @@ def _train(settings: Settings, arguments: Sequence[str]) -> int:
 
 
 def _data(settings: Settings, _: argparse.Namespace) -> int:
-    from trainer.fetch import fetch_fashion_mnist
-
     from trainer.errors import DataError
+    from trainer.fetch import fetch_fashion_mnist
 
     try:
         fetch_fashion_mnist(settings.data_dir, print)

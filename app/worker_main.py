@@ -6,8 +6,6 @@ import logging
 import os
 import signal
 
-from trainer.loop import train
-
 from app import workers
 from app.clock import utc_now
 from app.config import Settings
@@ -15,6 +13,7 @@ from app.db import Database
 from app.schema import migrate
 from app.worker import Worker
 from trainer import devices
+from trainer.loop import train
 
 logger = logging.getLogger("fitroom.worker")
 

@@ -1,4 +1,4 @@
-"""Pictures of every page, wide and narrow, light and dark: `make screenshots` writes docs/images/*.png.
+"""Pictures of every page, wide and narrow, light and dark: `make screenshots` writes docs/images/*.webp.
 
 Real runs on the real data make them: one finished, one cancelled, one that diverged, one that trains meanwhile.
 """
@@ -6,6 +6,7 @@ Real runs on the real data make them: one finished, one cancelled, one that dive
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
 from pathlib import Path
 
@@ -27,11 +28,13 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "data")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home, serving(Path(home), arguments.data_dir) as server:
-        with chromium() as browser:
-            shoot(browser, server, arguments.out, {"runs-empty": "/runs"})
-            pages = make_runs(server)
-            shoot(browser, server, arguments.out, pages)
+    with (
+        tempfile.TemporaryDirectory() as home,
+        serving(Path(home), arguments.data_dir) as server,
+        chromium() as browser,
+    ):
+        shoot(browser, server, arguments.out, {"runs-empty": "/runs"})
+        shoot(browser, server, arguments.out, make_runs(server))
 
 
 def make_runs(server: Server) -> dict[str, str]:
@@ -75,7 +78,7 @@ def shoot(browser: Browser, server: Server, out: Path, pages: dict[str, str]) ->
             )
             page = context.new_page()
             for name, address in pages.items():
-                take(page, server.url + address, out / f"{name}-{size}-{theme}.png")
+                take(page, server.url + address, out / f"{name}-{size}-{theme}.webp")
             context.close()
 
 
@@ -87,14 +90,16 @@ def take(page: Page, url: str, path: Path) -> None:
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     if overflow > 0:
         print(f"{path.name}: the page is {overflow} px wider than the window")
-    page.screenshot(path=path, full_page=True)
-    _shrink(path)
+    _save(page.screenshot(full_page=True), path)
 
 
-def _shrink(path: Path) -> None:
-    """A palette of 256 colours halves a screenshot and is not seen."""
-    if path.stat().st_size > MOST_BYTES:
-        Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+def _save(png: bytes, path: Path) -> None:
+    """As WebP, in the best quality that keeps it under `MOST_BYTES`."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    for quality in (82, 70, 55, 40, 25):
+        picture.save(path, quality=quality, method=6)
+        if path.stat().st_size < MOST_BYTES:
+            break
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} KB")
 
 

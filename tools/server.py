@@ -81,7 +81,7 @@ def start(home: Path, data_dir: Path | None = None, **settings: str) -> Server:
         [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
     )
     log.close()
-    assert process.stdout is not None  # noqa: S101
+    assert process.stdout is not None
     line = process.stdout.readline()
     if " at http" not in line:
         raise RuntimeError(f"the server did not start: {line}{(home / 'serve.log').read_text()}")

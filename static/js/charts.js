@@ -35,7 +35,7 @@ export class Chart {
     this.#everyMs = everyMs;
     document.addEventListener("fitroom:theme", () => this.#schedule());
     document.addEventListener("visibilitychange", () => this.#schedule());
-    this.#draw();
+    this.#schedule();
   }
 
   /**
