@@ -1,0 +1,71 @@
+# The one door: `make` lists what can be done.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest Python of those that Fitroom is tested with; PYTHON=... takes another.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+FITROOM_HOME ?= var
+export FITROOM_HOME
+
+.PHONY: help run test lint format data chromium bench bench-trainer screenshots doctor clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.installed data ## set up what is missing, then serve on http://127.0.0.1:8000
+	@exec $(BIN)/fitroom serve
+
+test: $(VENV)/.installed-dev data chromium lint ## everything that CI checks
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+data: $(VENV)/.installed ## fetch Fashion-MNIST where it is missing
+	@$(BIN)/python -m trainer.fetch --data-dir "$(FITROOM_HOME)/data"
+
+chromium:
+	@sh tools/chromium.sh
+
+bench: $(VENV)/.installed-dev data chromium ## latency, page times, start-up, and what serving costs the training
+	$(BIN)/python -m benchmarks.dashboard
+
+bench-trainer: $(VENV)/.installed-dev data ## the trainer against the tutorial's own script
+	$(BIN)/python -m benchmarks.trainer
+
+screenshots: $(VENV)/.installed-dev data chromium ## pictures of every page into docs/images
+	$(BIN)/python -m tools.screenshots
+
+doctor: $(VENV)/.installed ## is everything in order on this machine?
+	@$(BIN)/fitroom doctor
+
+clean: ## remove the environment and caches; FITROOM_HOME stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Fitroom needs Python 3.11 or newer with venv (on Debian: apt-get install python3 python3-venv)," \
+		"or say which: make run PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON) ..."
+	@rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps are written last, so an installation that was interrupted is done again.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing the pinned packages; torch is the largest, and the first time takes some minutes ..."
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
