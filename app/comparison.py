@@ -38,7 +38,7 @@ class Comparison(BaseModel):
 
 def of(session: Session, run_ids: Sequence[int], *, now: datetime) -> Comparison:
     """The runs in the order asked for; numbers that are no run are left out."""
-    wanted = list(dict.fromkeys(run_ids))
+    wanted = [run_id for run_id in dict.fromkeys(run_ids) if 0 < run_id < 2**63]
     found = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(wanted)))}
     rows = [found[run_id] for run_id in wanted if run_id in found]
     epochs = metrics.epochs_of(session, [run.id for run in rows])

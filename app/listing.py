@@ -57,7 +57,7 @@ class Query:
         """From a URL: what means nothing falls back to its default, so that an old link still opens."""
         known = status if status in list(Status) else ""
         sort = sort if sort.removeprefix("-") in _SORTS else DEFAULT_SORT
-        return cls(known, q.strip()[:200], sort, max(1, page))
+        return cls(known, q.strip()[:200], sort, min(max(1, page), 10**6))
 
     def url(self, path: str = "/runs", **changed: Any) -> str:
         values = {"status": self.status, "q": self.q, "sort": self.sort, "page": self.page} | changed

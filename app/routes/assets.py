@@ -21,8 +21,8 @@ FOR_EVER = "public, max-age=31536000, immutable"
 @router.get("/static/{version}/{path:path}")
 def static_file(version: str, path: str) -> FileResponse:
     """Any version's address serves today's file: relative imports between modules stay within one version."""
-    file = (STATIC / path).resolve()
-    if "\0" in path or not file.is_relative_to(STATIC) or not file.is_file():
+    file = (STATIC / path.replace("\0", "")).resolve()
+    if not file.is_relative_to(STATIC) or not file.is_file():
         raise HTTPException(404)
     return FileResponse(file, headers={"Cache-Control": FOR_EVER})
 

@@ -41,6 +41,6 @@ def epoch(number: int, *, val_accuracy: float = 0.8, train_loss: float = 0.5, pr
         images_per_s=5000.0,
         finished_at=1_767_323_045.0 + number,
         predictions=Predictions(
-            np.arange(predictions, dtype="<u2").tobytes(), np.full(predictions, 65535, "<u2").tobytes()
+            (np.arange(predictions) % 10).astype("<u2").tobytes(), np.full(predictions, 65535, "<u2").tobytes()
         ),
     )

@@ -1,0 +1,200 @@
+"""The JSON API: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app import metrics, runs
+from app.db import Database
+from tests.app import factories
+from trainer.config import OPTIONS
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
+
+    from app.config import Settings
+    from tests.conftest import FakeClock
+
+
+@pytest.fixture
+def db(client: TestClient, home_with_data: Settings) -> Database:
+    """The database of the application."""
+    return Database(home_with_data.database)
+
+
+def submit(client: TestClient, **fields: object) -> int:
+    answer = client.post("/api/v1/runs", json=fields)
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["id"])
+
+
+def finish(db: Database, clock: FakeClock, epochs: int = 2) -> None:
+    with db.write() as session:
+        held = runs.claim(session, "w1", now=clock())
+        assert held is not None
+        metrics.record(session, held, factories.started(), now=clock())
+        for number in range(1, epochs + 1):
+            metrics.record(session, held, factories.steps(number, 0, 0.9, 0.8, 0.7, 0.6), now=clock())
+            metrics.record(session, held, factories.epoch(number), now=clock())
+        runs.finish(session, held, now=clock())
+
+
+def test_a_submitted_run_is_there_under_its_location(client: TestClient):
+    answer = client.post("/api/v1/runs", json={"name": "first", "epochs": 3, "tags": ["a"]})
+    run = client.get(answer.headers["location"]).json()
+    assert (run["name"], run["status"], run["config"]["epochs"], run["tags"]) == ("first", "queued", 3, ["a"])
+
+
+def test_errors_come_by_field_as_problem_json(client: TestClient):
+    answer = client.post("/api/v1/runs", json={"epochs": 0, "lr": "abc"})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["errors"] == {
+        "epochs": "Must be at least 1.",
+        "lr": "Must be a number, such as 0.001 or 1e-3.",
+    }
+    assert client.get("/api/v1/runs").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b'{"a":' * 50_000, b'{"epochs": ' + b"9" * 5000 + b"}"]
+)
+def test_a_body_that_is_no_json_object_is_refused(client: TestClient, body: bytes):
+    answer = client.post("/api/v1/runs", content=body)
+    assert answer.status_code == 400
+    assert "JSON" in answer.json()["detail"]
+
+
+def test_numbers_that_json_does_not_have_are_refused_at_their_field(client: TestClient):
+    answer = client.post("/api/v1/runs", content=b'{"lr": NaN, "dropout": 1e999}')
+    assert set(answer.json()["errors"]) == {"lr", "dropout"}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"transfer-encoding": "chunked"}], ids=["by its Content-Length", "by what really comes"]
+)
+def test_a_body_over_the_limit_is_refused(client: TestClient, headers: dict[str, str]):
+    def parts():  # noqa: ANN202
+        for _ in range(64):
+            yield b" " * 10_000
+
+    answer = client.post("/api/v1/runs", content=parts() if headers else b" " * 640_000)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "/api/v1/runs/9"),
+        ("get", "/api/v1/runs/9/metrics"),
+        ("get", "/api/v1/runs/9/predictions"),
+        ("get", "/api/v1/runs/9/events"),
+        ("post", "/api/v1/runs/9/cancel"),
+        ("delete", "/api/v1/runs/9"),
+        ("get", "/api/v1/runs/nine"),
+        ("get", "/api/v1/nothing"),
+        ("get", "/api/v1/runs/99999999999999999999999"),
+    ],
+)
+def test_what_is_not_there_is_a_404_problem(client: TestClient, method: str, path: str):
+    answer = client.request(method, path)
+    assert answer.status_code == 404
+    assert answer.json()["status"] == 404
+    assert answer.json()["detail"].endswith(".")
+
+
+def test_metrics_are_those_that_were_recorded(client: TestClient, db: Database, clock: FakeClock):
+    run_id = submit(client, epochs=2)
+    finish(db, clock)
+    found = client.get(f"/api/v1/runs/{run_id}/metrics").json()
+    assert [row["epoch"] for row in found["epochs"]] == [1, 2]
+    assert found["steps"][1] == {"epoch": 2, "first_step": 4, "attempt": 1, "losses": [0.9, 0.8, 0.7, 0.6]}
+
+
+def test_the_stream_of_an_ended_run_tells_everything_and_ends(client: TestClient, db: Database, clock: FakeClock):
+    run_id = submit(client, epochs=2)
+    finish(db, clock)
+    events = [line for line in client.get(f"/api/v1/runs/{run_id}/events").text.splitlines() if line]
+    assert [line for line in events if line == "event: epoch"] == ["event: epoch"] * 2
+    last = next(json.loads(line[6:]) for line in reversed(events) if line.startswith("data: "))
+    assert last["run"]["status"] == "finished"
+
+
+def test_a_reconnect_after_the_end_is_told_to_stop(client: TestClient, db: Database, clock: FakeClock):
+    run_id = submit(client, epochs=2)
+    finish(db, clock)
+    cursor = client.get(f"/api/v1/runs/{run_id}/metrics").json()["cursor"]
+    address = f"/api/v1/runs/{run_id}/events"
+    assert client.get(address, headers={"Last-Event-ID": str(cursor)}).status_code == 204
+    assert client.get(f"{address}?after={cursor}").status_code == 204
+
+
+def test_a_reconnect_goes_on_after_the_last_event_it_has(client: TestClient, db: Database, clock: FakeClock):
+    run_id = submit(client, epochs=2)
+    finish(db, clock)
+    address = f"/api/v1/runs/{run_id}/events"
+    whole = client.get(address).text
+    ids = [line[4:] for line in whole.splitlines() if line.startswith("id: ")]
+    assert ids == sorted(ids, key=int)
+    for place, seen in enumerate(ids[:-1]):
+        rest = client.get(address, headers={"Last-Event-ID": seen}).text
+        assert [line[4:] for line in rest.splitlines() if line.startswith("id: ")] == ids[place + 1 :]
+
+
+def test_cancelling_twice_is_a_conflict(client: TestClient):
+    run_id = submit(client)
+    assert client.post(f"/api/v1/runs/{run_id}/cancel").json()["status"] == "cancelled"
+    again = client.post(f"/api/v1/runs/{run_id}/cancel")
+    assert (again.status_code, again.json()["detail"]) == (409, f"Run {run_id} has already ended: cancelled.")
+
+
+def test_deleting_a_run_deletes_its_folder(client: TestClient, home_with_data: Settings):
+    run_id = submit(client)
+    folder = home_with_data.run_dir(run_id)
+    folder.mkdir(parents=True)
+    client.post(f"/api/v1/runs/{run_id}/cancel")
+    assert client.delete(f"/api/v1/runs/{run_id}").status_code == 204
+    assert client.get(f"/api/v1/runs/{run_id}").status_code == 404
+    assert not folder.exists()
+
+
+def test_runs_are_filtered_searched_and_sorted(client: TestClient):
+    for name, lr, tags in (("cat", 0.1, ["x"]), ("dog", 0.001, ["y"]), ("bird", 0.01, ["x", "cat"])):
+        submit(client, name=name, lr=lr, tags=tags)
+    client.post("/api/v1/runs/1/cancel")
+
+    def names(query: str) -> list[str]:
+        return [run["name"] for run in client.get(f"/api/v1/runs?{query}").json()["runs"]]
+
+    assert names("") == ["bird", "dog", "cat"]
+    assert names("sort=lr") == ["dog", "bird", "cat"]
+    assert names("sort=-lr") == ["cat", "bird", "dog"]
+    assert names("q=CAT") == ["bird", "cat"]
+    assert names("q=cat+bird") == ["bird"]
+    assert names("status=queued") == ["bird", "dog"]
+    assert names("q=%25") == []
+    assert names("sort=evil&status=evil") == ["bird", "dog", "cat"]
+
+
+def test_the_document_describes_every_setting(client: TestClient):
+    document = client.get("/api/v1/openapi.json").json()
+    body = document["paths"]["/api/v1/runs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["properties"]) == {*OPTIONS, "name", "notes", "tags"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://testserver"}, 201),
+        ({}, 201),
+    ],
+)
+def test_another_site_cannot_start_a_run(client: TestClient, headers: dict[str, str], status: int):
+    assert client.post("/api/v1/runs", json={}, headers=headers).status_code == status

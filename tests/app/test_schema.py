@@ -1,0 +1,90 @@
+"""The database is brought to the newest migration, or left as it is with a word on what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from app import schema
+from app.models import Base
+from app.schema import SchemaError, migrate, schema_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_an_absent_database_is_made_at_the_newest_migration(tmp_path: Path):
+    database = tmp_path / "deep" / "fitroom.db"
+    assert schema_state(database).current is None
+    migrate(database)
+    assert schema_state(database).up_to_date
+    migrate(database)
+
+
+def test_the_migrations_make_the_tables_that_the_models_describe(tmp_path: Path):
+    database = tmp_path / "fitroom.db"
+    migrate(database)
+    engine = create_engine(f"sqlite:///{database}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+
+
+def test_two_processes_may_migrate_at_once(tmp_path: Path):
+    database, errors = tmp_path / "fitroom.db", []
+
+    def one() -> None:
+        try:
+            migrate(database)
+        except Exception as error:  # noqa: BLE001 - collected and shown
+            errors.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert schema_state(database).up_to_date
+
+
+def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path):
+    database = tmp_path / "fitroom.db"
+    database.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(SchemaError, match="Put a backup in its place"):
+        migrate(database)
+    assert database.read_bytes().startswith(b"not a database")
+
+
+def test_a_database_of_a_newer_version_is_refused_and_kept(tmp_path: Path):
+    database = tmp_path / "fitroom.db"
+    migrate(database)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    with pytest.raises(SchemaError, match="newer Fitroom"):
+        migrate(database)
+    assert schema_state(database).current == "9999"
+
+
+def test_a_migration_that_breaks_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    database, real = tmp_path / "fitroom.db", command.upgrade
+
+    def upgrade_and_break(*arguments: object) -> None:
+        real(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(schema.command, "upgrade", upgrade_and_break)
+    with pytest.raises(KeyboardInterrupt):
+        migrate(database)
+    assert schema_state(database).current is None
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
