@@ -52,7 +52,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def home_with_data(settings: Settings, data_dir: Path) -> Settings:
     """Settings whose home has the real data set, by a link."""
-    settings.home.mkdir(parents=True)
+    settings.home.mkdir(parents=True, exist_ok=True)
     settings.data_dir.symlink_to(data_dir.resolve(), target_is_directory=True)
     return settings
 

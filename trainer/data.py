@@ -131,6 +131,8 @@ class Loaded:
             num_workers=config.num_workers,
             persistent_workers=config.num_workers > 0,
             pin_memory=device.type == "cuda",
+            # It draws a seed for its workers at each epoch; from torch's own generator that would shift dropout's.
+            generator=torch.Generator(),
             # Fresh processes: the worker has threads, and a fork would copy their locks.
             multiprocessing_context="forkserver" if config.num_workers else None,
         )
@@ -199,7 +201,8 @@ class _Files(Dataset[tuple[Tensor, int]]):
 
 def to_size(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int) -> Tensor:
     """uint8 [N, H, W, C] -> uint8 [N, C, size, size]: bilinear with antialiasing, as PIL resizes in the tutorial."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    # A copy: what comes from a memory map is read-only, and torch has no read-only tensors.
+    images = torch.from_numpy(np.array(pixels.transpose(0, 3, 1, 2), order="C"))
     return images if images.shape[2:] == (size, size) else resize(images, [size, size], antialias=True)
 
 

@@ -1,0 +1,28 @@
+"""Who may import whom: the server never waits for torch, and the trainer knows no web."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def imported_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_the_web_does_not_import_torch():
+    assert "torch" not in imported_by("app.main, app.serve, app.cli")
+
+
+@pytest.mark.parametrize(
+    "module", ["trainer.config", "trainer.events", "trainer.errors", "trainer.sources", "trainer.fetch"]
+)
+def test_what_the_web_uses_of_the_trainer_does_not_import_torch(module: str):
+    assert "torch" not in imported_by(module)
+
+
+def test_the_trainer_knows_neither_web_nor_database():
+    assert not {"fastapi", "starlette", "sqlalchemy", "app", "pydantic"} & imported_by("trainer.loop, trainer.__main__")
