@@ -86,7 +86,7 @@ def take(page: Page, url: str, path: Path) -> None:
     page.goto(url)
     page.wait_for_load_state("load")
     if page.locator(".chart").count():
-        page.wait_for_function("document.querySelectorAll('.chart .main-svg').length > 0")
+        page.locator(".chart .main-svg").first.wait_for()
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     if overflow > 0:
         print(f"{path.name}: the page is {overflow} px wider than the window")

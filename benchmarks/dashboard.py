@@ -1,0 +1,228 @@
+"""What a user waits for, and what serving costs the training: `make bench`.
+
+- start-up: from `fitroom serve` to the first answer; and whether the web process has imported torch
+- pages: the server's answer with 100 runs of 20 epochs stored, in sequence, p50 and p95
+- latency: from an epoch's end in the trainer to its point on the chart of a real Chromium, p50 and p95
+- main job: three epochs of all 60,000 images, started from the form in the browser
+- throughput: images/s under `fitroom serve` with the run's page open, over `python -m trainer` alone; the two in
+  alternating rounds, medians of the epochs after each round's first
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page
+
+from app import metrics, runs
+from app.config import ROOT, Settings
+from app.db import Database
+from app.schema import migrate
+from tools import server as servers
+from tools.browser import chromium
+from tools.server import Server, serving
+from trainer.config import TrainConfig
+from trainer.devices import cpu_name
+from trainer.events import EpochDone, Predictions, Started, Steps
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "data")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="write the figures there as JSON too")
+    arguments = parser.parse_args()
+    results: dict[str, Result] = {"machine": machine()}
+    show("machine", results["machine"])
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        home = Path(folder)
+        steps: dict[str, Callable[[], Result]] = {
+            "start-up": lambda: start_up(home / "start", arguments.data_dir),
+            "pages": lambda: pages(home / "pages", arguments.data_dir),
+            "latency": lambda: latency(home / "latency", arguments.data_dir, browser),
+            "throughput": lambda: throughput(home, arguments.data_dir, browser, arguments.rounds),
+            "main job": lambda: main_job(home / "main", arguments.data_dir, browser),
+        }
+        for name, step in steps.items():
+            results[name] = step()
+            show(name, results[name])
+    if arguments.out:
+        arguments.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def machine() -> Result:
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "processor": cpu_name(),
+        "python": platform.python_version(),
+        "revision": revision.stdout.strip() or None,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def start_up(home: Path, data_dir: Path) -> Result:
+    """The first start, which makes the database and warms the disk, is not counted."""
+    seconds = []
+    for _ in range(6):
+        begun = time.perf_counter()
+        server = servers.start(home, data_dir, workers="0")
+        seconds.append(time.perf_counter() - begun)
+        servers.stop(server)
+    code = "import app.main, sys; print('torch' in sys.modules)"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return {
+        "ready_s_median": statistics.median(seconds[1:]),
+        "ready_s_max": max(seconds[1:]),
+        "imports_torch": imported,
+    }
+
+
+def pages(home: Path, data_dir: Path) -> Result:
+    fill(home, number=100, epochs=20)
+    with serving(home, data_dir, workers="0") as server:
+        paths = ["/runs", "/runs?sort=-best_val_accuracy&page=2", "/runs/new", "/runs/50", "/runs/50?show=mistakes"]
+        paths += [f"/compare?{'&'.join(f'runs={i}' for i in range(1, 11))}", "/api/v1/runs", "/api/v1/runs/50/metrics"]
+        return {path.partition("&runs=2")[0]: timed(server, path) for path in paths}
+
+
+def timed(server: Server, path: str) -> str:
+    seconds = []
+    for _ in range(60):
+        begun = time.perf_counter()
+        with urllib.request.urlopen(server.url + path) as answer:
+            size = len(answer.read())
+        seconds.append(time.perf_counter() - begun)
+    counted = sorted(seconds[10:])
+    return f"p50 {counted[25] * 1000:.1f} ms, p95 {counted[47] * 1000:.1f} ms, {size / 1000:.0f} KB"
+
+
+def fill(home: Path, *, number: int, epochs: int) -> None:
+    """Finished runs of 234 steps an epoch with predictions on all 10,000 validation images."""
+    settings = Settings(home=home)
+    migrate(settings.database)
+    db, now = Database(settings.database), datetime.now(UTC)
+    predictions = Predictions(bytes(20_000), b"\xff" * 20_000)
+    started = Started("cpu", "a processor", 2, 582_026, tuple("abcdefghij"), 60_000, 10_000, 234, 0, "resident", 0.5)
+    for place in range(number):
+        with db.write() as session:
+            config = TrainConfig(epochs=epochs, lr=0.001 * (1 + place % 7), seed=place)
+            runs.submit(session, config, name=f"run {place}", tags=[f"tag {place % 5}"], now=now)
+            held = runs.claim(session, "bench", now=now)
+            assert held is not None
+            metrics.record(session, held, started, now=now)
+            for epoch in range(1, epochs + 1):
+                loss = math.exp(-epoch / 8) + 0.01 * (place % 7)
+                metrics.record(session, held, Steps(epoch, (epoch - 1) * 234, (loss,) * 234), now=now)
+                done = EpochDone(
+                    epoch, loss, 1 - loss / 3, loss, 1 - loss / 3, 0.001, 12, 11, 5000, time.time(), predictions
+                )
+                metrics.record(session, held, done, now=now)
+            runs.finish(session, held, now=now)
+    db.close()
+
+
+def latency(home: Path, data_dir: Path, browser: Browser) -> Result:
+    with serving(home, data_dir) as server:
+        run_id = server.submit(train_size=2048, val_size=1000, batch_size=128, epochs=60)
+        page = open_run(browser, server, run_id)
+        server.wait_for(run_id, "finished", within=300)
+        page.locator(".badge[data-status=finished]").first.wait_for()
+        points = page.evaluate("globalThis.fitroomPoints")
+        page.close()
+    delays = sorted(point["drawn_at"] - point["finished_at"] for point in points if point["measure"] == "accuracy")
+    return {
+        "epochs_drawn": len(delays),
+        "p50_ms": round(delays[len(delays) // 2] * 1000),
+        "p95_ms": round(delays[int(len(delays) * 0.95)] * 1000),
+        "max_ms": round(delays[-1] * 1000),
+    }
+
+
+def throughput(home: Path, data_dir: Path, browser: Browser, rounds: int) -> Result:
+    """Rounds of the same training, alone and served; the last of an odd and an even order cancel a drift."""
+    alone: list[float] = []
+    served: list[float] = []
+    for number in range(rounds):
+        order = [
+            lambda: alone.append(train_alone(data_dir)),
+            lambda: served.append(train_served(home, data_dir, browser)),
+        ]
+        for step in order if number % 2 == 0 else reversed(order):
+            step()
+    ratios = [with_page / without for with_page, without in zip(served, alone, strict=True)]
+    return {
+        "alone_images_per_s": [round(speed) for speed in alone],
+        "served_images_per_s": [round(speed) for speed in served],
+        "ratio_by_round": [round(ratio, 3) for ratio in ratios],
+        "ratio_median": round(statistics.median(ratios), 3),
+    }
+
+
+TRAINED = {"train_size": 12_288, "val_size": 1000, "epochs": 6}
+
+
+def train_alone(data_dir: Path) -> float:
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in TRAINED.items()]
+    with tempfile.TemporaryDirectory() as run_dir:
+        command = [sys.executable, "-m", "trainer", "--data-dir", str(data_dir), "--run-dir", run_dir, *flags]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    speeds = [float(speed.replace(",", "")) for speed in re.findall(r"([\d,]+) images/s", printed)]
+    return statistics.median(speeds[1:])
+
+
+def train_served(home: Path, data_dir: Path, browser: Browser) -> float:
+    with tempfile.TemporaryDirectory(dir=home) as own, serving(Path(own), data_dir) as server:
+        run_id = server.submit(**TRAINED)
+        page = open_run(browser, server, run_id)
+        server.wait_for(run_id, "finished", within=600)
+        page.close()
+        epochs = server.get(f"/api/v1/runs/{run_id}/metrics")["epochs"]
+    return statistics.median(epoch["images_per_s"] for epoch in epochs[1:])
+
+
+def open_run(browser: Browser, server: Server, run_id: int) -> Page:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(f"{server.url}/runs/{run_id}")
+    page.locator("#chart-loss .main-svg").first.wait_for()
+    return page
+
+
+def main_job(home: Path, data_dir: Path, browser: Browser) -> Result:
+    with serving(home, data_dir) as server:
+        page = browser.new_page()
+        page.goto(f"{server.url}/runs/new")
+        page.locator("#field-epochs").fill("3")
+        page.get_by_role("button", name="Start run").click()
+        page.locator("#run").wait_for()
+        run_id = int(page.url.rpartition("/")[2])
+        run = server.wait_for(run_id, "finished", "failed", within=900)
+        page.locator(".badge[data-status=finished]").first.wait_for()
+        drawn = page.evaluate("document.getElementById('chart-accuracy').data[1].y")
+        page.close()
+    return {"val_accuracy_by_epoch": drawn, "duration_s": run["duration_s"], "images_per_s": run["images_per_s"]}
+
+
+def show(name: str, result: Result) -> None:
+    print(f"\n{name}", flush=True)
+    for key, value in result.items():
+        print(f"  {key}: {value:.3f}" if isinstance(value, float) else f"  {key}: {value}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

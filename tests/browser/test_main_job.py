@@ -1,0 +1,320 @@
+"""The main job in a real browser: start a run from the form, watch it live, compare runs in the table."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Page, expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tools.server import Server
+
+SMALL = {"train_size": 2048, "val_size": 500, "batch_size": 128}
+EVIL = "<script>window.broken=1</script><img src=x onerror=window.broken=1>\"'&"
+
+
+def fill_small(page: Page, **more: str) -> None:
+    for name, value in (SMALL | more).items():
+        field = page.locator(f"#field-{name}")
+        if field.evaluate("element => element.tagName") == "SELECT":
+            field.select_option(value)
+        else:
+            field.fill(str(value))
+
+
+def points_of(page: Page, chart: str) -> list[float]:
+    """The y values of the validation curve as Plotly holds them."""
+    return page.evaluate(f"document.getElementById('{chart}').data[1].y")  # type: ignore[no-any-return]
+
+
+def wait_until(page: Page, expression: str, within_s: float = 60) -> None:
+    """Playwright's own wait_for_function evaluates inside the page, which our policy rightly forbids."""
+    deadline = time.monotonic() + within_s
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"still not: {expression}"
+        page.wait_for_timeout(50)
+
+
+def test_a_run_is_started_from_the_form_and_watched_until_its_end(page: Page, server: Server):
+    page.goto(server.url)
+    page.get_by_role("link", name="New run").first.click()
+    fill_small(page, name="from the browser", epochs="4", tags="browser, test")
+    page.get_by_role("button", name="Start run").click()
+    expect(page).to_have_url(re.compile(r"/runs/\d+$"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("from the browser")
+
+    for epoch in (1, 2, 3):
+        wait_until(page, f"document.getElementById('chart-accuracy').dataset.lastEpoch >= {epoch}")
+    expect(page.locator(".run-title .badge")).to_have_text("finished")
+    expect(page.locator("#notice")).to_contain_text("Finished all 4 epochs.")
+
+    run_id = int(page.url.rpartition("/")[2])
+    recorded = server.get(f"/api/v1/runs/{run_id}/metrics")
+    assert points_of(page, "chart-accuracy") == [row["val_accuracy"] for row in recorded["epochs"]]
+    assert points_of(page, "chart-loss") == [row["val_loss"] for row in recorded["epochs"]]
+    wait_until(page, "document.getElementById('chart-steps').data?.[0].y.length === 64")
+    assert page.evaluate("document.getElementById('chart-steps').data[0].y") == [
+        loss for block in recorded["steps"] for loss in block["losses"]
+    ]
+    expect(page.locator("#epochs tr")).to_have_count(4)
+    expect(page.locator("#predictions")).to_have_attribute("data-epoch", "4")
+    expect(page.locator("[data-predictions] figure")).to_have_count(40)
+    expect(page.get_by_role("img", name=re.compile("^Training image"))).to_have_count(40)
+    expect(page.get_by_role("button", name="Cancel run")).to_be_hidden()
+    expect(page.get_by_role("link", name="Delete")).to_be_visible()
+
+
+def test_the_grids_show_pixels_and_not_empty_boxes(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=1)
+    server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs/{run_id}")
+    for place in (0, 15, 39):
+        cell = page.locator("[data-predictions] svg").nth(place)
+        cell.scroll_into_view_if_needed()
+        assert len(set(cell.screenshot())) > 100
+    loaded = page.evaluate(
+        """performance.getEntriesByType('resource')
+            .filter(entry => entry.name.includes('sprite.png')).map(entry => entry.decodedBodySize)"""
+    )
+    assert len(loaded) == 2
+    assert all(size > 1000 for size in loaded)
+
+
+def test_mistakes_are_shown_on_request_without_a_reload(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=1)
+    server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs/{run_id}")
+    page.evaluate("window.stillHere = true")
+    page.get_by_role("link", name="Mistakes").click()
+    expect(page.locator("[data-predictions] .right")).to_have_count(0)
+    expect(page.locator("[data-predictions] .wrong").first).to_be_visible()
+    assert page.evaluate("window.stillHere")
+
+
+def test_a_page_opened_late_and_one_reloaded_show_the_same_history(page: Page, browser: Browser, server: Server):
+    run_id = server.submit(**SMALL, epochs=6)
+    page.goto(f"{server.url}/runs/{run_id}")
+    server.wait_for_epoch(run_id, 2)
+    page.reload()
+    late = browser.new_page()
+    late.goto(f"{server.url}/runs/{run_id}")
+    server.wait_for(run_id, "finished")
+    recorded = [row["val_accuracy"] for row in server.get(f"/api/v1/runs/{run_id}/metrics")["epochs"]]
+    for one in (page, late):
+        expect(one.locator(".run-title .badge")).to_have_text("finished", timeout=30_000)
+        wait_until(one, "document.getElementById('chart-accuracy').data?.[1].y.length === 6")
+        assert points_of(one, "chart-accuracy") == recorded
+        expect(one.locator("#epochs tr")).to_have_count(6)
+    lines = [page.locator("#log li").all_inner_texts(), late.locator("#log li").all_inner_texts()]
+    assert lines[0] == lines[1]
+    assert len(set(lines[0])) == len(lines[0])
+    late.close()
+
+
+def test_a_connection_that_breaks_off_loses_nothing_and_doubles_nothing(page: Page, server: Server):
+    page.allowed = ["ERR_INTERNET_DISCONNECTED", "Failed to load resource"]  # type: ignore[attr-defined]
+    run_id = server.submit(**SMALL, epochs=8)
+    page.goto(f"{server.url}/runs/{run_id}")
+    wait_until(page, "document.getElementById('chart-accuracy').dataset.lastEpoch >= 1")
+    done = server.run(run_id)["epochs_done"]
+    page.context.set_offline(True)
+    # An open stream survives Chromium's offline switch; leaving and coming back opens it anew, as sleep does.
+    hide(page, hidden=True)
+    server.wait_for_epoch(run_id, done + 3)
+    assert page.locator("#epochs tr").count() <= done + 2
+    page.context.set_offline(False)
+    hide(page, hidden=False)
+    expect(page.locator(".run-title .badge")).to_have_text("finished")
+    recorded = server.get(f"/api/v1/runs/{run_id}/metrics")
+    wait_until(page, "document.getElementById('chart-accuracy').data?.[1].y.length === 8")
+    assert points_of(page, "chart-accuracy") == [row["val_accuracy"] for row in recorded["epochs"]]
+    wait_until(page, "document.getElementById('chart-steps').data?.[0].y.length === 128")
+    lines = page.locator("#log li").all_inner_texts()
+    assert len(lines) == len(set(lines))
+
+
+def hide(page: Page, *, hidden: bool) -> None:
+    page.evaluate(
+        """hidden => {
+            const value = hidden ? "hidden" : "visible";
+            Object.defineProperty(document, "visibilityState", {value, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def test_a_running_run_is_cancelled_from_its_page(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=500)
+    page.goto(f"{server.url}/runs/{run_id}")
+    wait_until(page, "document.getElementById('chart-accuracy').dataset.lastEpoch >= 1")
+    page.get_by_role("button", name="Cancel run").click()
+    expect(page.locator(".run-title .badge")).to_have_text("cancelled", timeout=5000)
+    expect(page.locator("#notice")).to_contain_text("Cancelled after")
+    assert page.locator("#epochs tr").count() >= 1
+
+
+def test_a_bad_form_says_what_is_wrong_where_it_is(page: Page, server: Server):
+    page.allowed = ["422"]  # type: ignore[attr-defined]
+    before = server.get("/api/v1/runs")["total"]
+    page.goto(f"{server.url}/runs/new")
+    fill_small(page, name=EVIL, epochs="many", lr="-1")
+    page.get_by_role("button", name="Start run").click()
+    expect(page.locator("#errors")).to_be_focused()
+    expect(page.locator("#errors")).to_contain_text("2 fields need another value")
+    expect(page.locator("#error-epochs")).to_have_text("Must be a whole number.")
+    expect(page.locator("#field-epochs")).to_have_value("many")
+    expect(page.locator("#field-name")).to_have_value(EVIL)
+    page.get_by_role("link", name=re.compile("^Learning rate")).click()
+    expect(page.locator("#field-lr")).to_be_focused()
+    assert server.get("/api/v1/runs")["total"] == before
+
+
+def test_two_runs_are_ticked_and_compared(page: Page, server: Server):
+    ids = [server.submit(**SMALL, epochs=2, lr=lr, name=f"lr {lr}", tags=["compared"]) for lr in (0.001, 0.003)]
+    for run_id in ids:
+        server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs?q=compared")
+    expect(page.get_by_role("button", name="Compare")).to_be_hidden()
+    for run_id in ids:
+        page.locator(f"tr[data-run-id='{run_id}'] input").check()
+    page.get_by_role("button", name="Compare 2").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 runs")
+    wait_until(page, "document.getElementById('chart-val_accuracy').data?.length === 2")
+    expect(page.locator("#differences tbody tr")).to_have_count(1)
+    expect(page.locator("#differences tbody tr")).to_contain_text("Learning rate")
+
+
+def test_the_table_changes_live_and_keeps_ticks_and_focus(page: Page, server: Server):
+    old = server.submit(**SMALL, epochs=1, name="old", tags=["live"])
+    server.wait_for(old, "finished")
+    page.goto(f"{server.url}/runs?q=live")
+    tick = page.locator(f"tr[data-run-id='{old}'] input")
+    tick.check()
+    tick.focus()
+    page.evaluate("window.stillHere = true")
+    new = server.submit(**SMALL, epochs=3, name="new", tags=["live"])
+    row = page.locator(f"tr[data-run-id='{new}']")
+    expect(row).to_be_visible()
+    expect(row.locator(".badge")).to_have_text("running")
+    expect(row.locator(".badge")).to_have_text("finished")
+    expect(row).to_contain_text("3 / 3")
+    expect(page.locator("tbody tr").first).to_have_attribute("data-run-id", str(new))
+    expect(tick).to_be_checked()
+    expect(tick).to_be_focused()
+    assert page.evaluate("window.stillHere")
+    unrelated = server.submit(**SMALL, epochs=1, name="other")
+    server.wait_for(unrelated, "finished")
+    expect(page.locator(f"tr[data-run-id='{unrelated}']")).to_have_count(0)
+
+
+def test_a_column_sorts_by_its_heading(page: Page, server: Server):
+    for lr in (0.002, 0.02, 0.0002):
+        run_id = server.submit(**SMALL, epochs=1, lr=lr, tags=["sorted"])
+        server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs?q=sorted")
+    page.get_by_role("link", name="LR").click()
+    expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
+    assert page.locator("tbody tr td:nth-child(6)").all_inner_texts() == ["0.02", "0.002", "0.0002"]
+    page.get_by_role("link", name="LR").click()
+    expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "ascending")
+    assert page.locator("tbody tr td:nth-child(6)").all_inner_texts() == ["0.0002", "0.002", "0.02"]
+
+
+def test_a_run_is_deleted_after_a_confirmation(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=1, name="to be deleted")
+    server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs/{run_id}")
+    page.get_by_role("link", name="Delete").click()
+    dialog = page.get_by_role("dialog", name="Delete “to be deleted”?")
+    dialog.get_by_role("button", name="Keep it").click()
+    expect(dialog).to_be_hidden()
+    page.get_by_role("link", name="Delete").click()
+    dialog.get_by_role("button", name="Delete run").click()
+    expect(page).to_have_url(f"{server.url}/runs")
+    assert page.goto(f"{server.url}/runs/{run_id}").status == 404  # type: ignore[union-attr]
+    page.allowed = ["404"]  # type: ignore[attr-defined]
+
+
+def test_a_run_is_run_again_with_its_settings(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=1, lr=0.004, name="the first")
+    server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs/{run_id}")
+    page.get_by_role("link", name="Change and run").click()
+    expect(page.locator("#field-lr")).to_have_value("0.004")
+    page.locator("#field-name").fill("the second")
+    page.get_by_role("button", name="Start run").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("the second")
+    second = int(page.url.rpartition("/")[2])
+    assert server.run(second)["config"] == server.run(run_id)["config"]
+
+
+def test_text_from_people_is_inert_everywhere(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=1, name=EVIL[:100], tags=["<i>", "x"], notes=EVIL)
+    server.wait_for(run_id, "finished")
+    for path in (
+        f"/runs/{run_id}",
+        "/runs",
+        f"/compare?runs={run_id}",
+        f"/runs/new?from={run_id}",
+        f"/runs/{run_id}/delete",
+    ):
+        page.goto(server.url + path)
+        page.wait_for_load_state("networkidle" if "compare" in path else "load")
+        assert page.evaluate("window.broken") is None
+    page.goto(f"{server.url}/compare?runs={run_id}")
+    wait_until(page, "document.querySelector('#chart-val_loss .main-svg') !== null")
+    page.locator("#chart-val_loss .nsewdrag").hover()
+    assert page.evaluate("window.broken") is None
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_page_is_wider_than_its_window(browser: Browser, server: Server, width: int):
+    run_id = server.submit(
+        **SMALL, epochs=1, name="w" * 120, tags=[f"a rather long tag, number {i}".replace(",", "") for i in range(10)]
+    )
+    server.wait_for(run_id, "finished")
+    narrow = browser.new_page(viewport={"width": width, "height": 800})
+    for path in (
+        "/runs",
+        "/runs/new",
+        f"/runs/{run_id}",
+        f"/compare?runs={run_id}",
+        "/nothing",
+        f"/runs/{run_id}/delete",
+    ):
+        narrow.goto(server.url + path)
+        assert narrow.evaluate("document.documentElement.scrollWidth") <= width, path
+    narrow.close()
+
+
+def test_the_theme_is_chosen_and_kept(page: Page, server: Server):
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{server.url}/runs")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    button = page.get_by_role("button", name="Theme")
+    button.click()
+    button.click()
+    expect(button).to_contain_text("dark")
+    page.reload()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+def test_without_javascript_a_run_is_started_and_seen(browser: Browser, server: Server):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{server.url}/runs/new")
+    for name, value in (SMALL | {"epochs": 1, "name": "plain"}).items():
+        page.locator(f"#field-{name}").fill(str(value))
+    page.get_by_role("button", name="Start run").click()
+    run_id = int(page.url.rpartition("/")[2])
+    server.wait_for(run_id, "finished")
+    page.reload()
+    expect(page.locator("#epochs tr")).to_have_count(1)
+    expect(page.locator("[data-predictions] figure")).to_have_count(40)
+    context.close()

@@ -1,0 +1,185 @@
+"""Kills and signals: nothing recorded is lost, nothing hangs as running, everything ends when it should."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from app.config import ROOT
+from tools import server as servers
+from tools.server import Server, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SMALL = {"train_size": 2048, "val_size": 500, "batch_size": 128}
+
+
+@pytest.fixture
+def server(tmp_path: Path, data_dir: Path) -> Iterator[Server]:
+    with serving(tmp_path / "home", data_dir) as server:
+        yield server
+
+
+def epochs_of(server: Server, run_id: int) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = server.get(f"/api/v1/runs/{run_id}/metrics")["epochs"]
+    return found
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_killed_worker_is_replaced_and_its_run_goes_on_to_the_same_end(server: Server):
+    whole = server.submit(**SMALL, epochs=5)
+    server.wait_for(whole, "finished")
+    run_id = server.submit(**SMALL, epochs=5)
+    server.wait_for_epoch(run_id, 2)
+    (worker,) = server.worker_pids()
+    os.kill(worker, signal.SIGKILL)
+    kept = epochs_of(server, run_id)
+    run = server.wait_for(run_id, "finished")
+    assert run["attempt"] == 2
+    after = epochs_of(server, run_id)
+    assert [row["epoch"] for row in after] == [1, 2, 3, 4, 5]
+    measures = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    assert [[row[m] for m in measures] for row in after[: len(kept)]] == [[row[m] for m in measures] for row in kept]
+    assert [[row[m] for m in measures] for row in after] == [
+        [row[m] for m in measures] for row in epochs_of(server, whole)
+    ]
+    assert server.worker_pids() != [worker]
+
+
+def test_a_run_whose_worker_is_always_killed_fails_in_the_end_and_others_go_on(tmp_path: Path, data_dir: Path):
+    with serving(tmp_path / "home", data_dir, max_attempts="2") as server:
+        doomed = server.submit(**SMALL, epochs=500)
+        after = server.submit(**SMALL, epochs=1)
+        for attempt in (1, 2):
+            server.wait_until(doomed, lambda run, n=attempt: run["attempt"] == n, "to be taken")
+            server.wait_until(doomed, lambda run: run["device"] is not None and run["status"] == "running", "to start")
+            for pid in server.worker_pids():
+                os.kill(pid, signal.SIGKILL)
+        run = server.wait_for(doomed, "failed")
+        assert run["reason"] == "worker_lost"
+        server.wait_for(after, "finished")
+
+
+@pytest.mark.parametrize("tabs", [0, 10])
+def test_ctrl_c_ends_everything_within_five_seconds_open_pages_or_not(tmp_path: Path, data_dir: Path, tabs: int):
+    server = servers.start(tmp_path / "home", data_dir)
+    run_id = server.submit(**SMALL, epochs=500)
+    server.wait_for_epoch(run_id, 1)
+    streams = [open_stream(server, f"/api/v1/runs/{run_id}/events") for _ in range(tabs)]
+    workers = server.worker_pids()
+    assert len(workers) == 1
+    assert servers.stop(server, signal.SIGINT) < 5
+    assert server.process.returncode == 0
+    assert not any(alive(pid) for pid in workers)
+    for stream in streams:
+        stream.close()
+
+
+def open_stream(server: Server, path: str) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    connection.request("GET", path)
+    assert connection.getresponse().readline() == b": connected\n"
+    return connection
+
+
+def test_a_run_that_ctrl_c_interrupted_is_resumed_by_the_next_start(tmp_path: Path, data_dir: Path):
+    home = tmp_path / "home"
+    with serving(home, data_dir) as server:
+        run_id = server.submit(**SMALL, epochs=8)
+        server.wait_for_epoch(run_id, 2)
+    with serving(home, data_dir) as server:
+        run = server.wait_for(run_id, "finished")
+        assert [row["epoch"] for row in epochs_of(server, run_id)] == list(range(1, 9))
+    assert run["attempt"] == 2
+
+
+def test_a_second_server_on_the_same_home_is_refused_with_the_owners_pid(server: Server):
+    environment = {**os.environ, "FITROOM_HOME": str(server.home), "FITROOM_PORT": "0"}
+    second = subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert second.returncode == 1
+    assert f"already served by process {server.process.pid}" in second.stderr
+
+
+def test_a_port_that_is_taken_is_told_in_words(server: Server, tmp_path: Path):
+    environment = {
+        **os.environ,
+        "FITROOM_HOME": str(tmp_path / "other"),
+        "FITROOM_PORT": str(urlsplit(server.url).port),
+    }
+    second = subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert second.returncode == 1
+    assert "Set FITROOM_PORT to a free port." in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_killed_server_leaves_training_alone_and_the_next_one_catches_up(tmp_path: Path, data_dir: Path):
+    home = tmp_path / "home"
+    first = servers.start(home, data_dir)
+    run_id = first.submit(**SMALL, epochs=8)
+    first.wait_for_epoch(run_id, 1)
+    (orphan,) = first.worker_pids()
+    first.process.kill()
+    first.process.wait()
+    if first.process.stdout:
+        first.process.stdout.close()
+    with serving(home, data_dir) as server:
+        run = server.wait_for(run_id, "finished")
+        assert run["attempt"] == 1
+        assert [row["epoch"] for row in epochs_of(server, run_id)] == list(range(1, 9))
+        gone = time.monotonic() + 30
+        while alive(orphan):
+            assert time.monotonic() < gone, "the orphan goes when its work is done"
+            time.sleep(0.05)
+
+
+def test_more_workers_share_the_queue_and_do_each_run_once(tmp_path: Path, data_dir: Path):
+    with serving(tmp_path / "home", data_dir, workers="2") as server:
+        tiny = {"train_size": 256, "val_size": 100, "batch_size": 128, "epochs": 1}
+        ids = [server.submit(**tiny) for _ in range(8)]
+        runs = [server.wait_for(run_id, "finished") for run_id in ids]
+        assert [run["attempt"] for run in runs] == [1] * 8
+
+
+def test_a_cancel_of_a_running_run_takes_effect_within_two_seconds(server: Server):
+    run_id = server.submit(**SMALL, epochs=500)
+    server.wait_for_epoch(run_id, 1)
+    begun = time.monotonic()
+    server.post(f"/api/v1/runs/{run_id}/cancel")
+    server.wait_for(run_id, "cancelled")
+    assert time.monotonic() - begun < 2
+
+
+def test_pages_are_answered_while_many_streams_are_open(server: Server):
+    run_id = server.submit(**SMALL, epochs=500)
+    server.wait_for_epoch(run_id, 1)
+    streams = [open_stream(server, f"/api/v1/runs/{run_id}/events") for _ in range(50)]
+    answers: list[int] = []
+    threads = [threading.Thread(target=lambda: answers.append(server.run(run_id)["id"])) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [run_id] * 10
+    for stream in streams:
+        stream.close()
