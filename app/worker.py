@@ -30,7 +30,7 @@ from trainer.events import Event, Finished
 
 logger = logging.getLogger("fitroom.worker")
 
-LOOK_FOR_CANCEL_S = 0.25
+LOOK_FOR_CANCEL_S = 0.5
 LOOK_FOR_RUN_S = 0.1
 LOOK_ANYWAY_S = 2.0
 RETRY_WRITE_S = 0.5

@@ -44,15 +44,15 @@ class Server:
         found: dict[str, Any] = self.get(f"/api/v1/runs/{run_id}")
         return found
 
-    def wait_for(self, run_id: int, *statuses: str, within: float = 120) -> dict[str, Any]:
+    def wait_for(self, run_id: int, *statuses: str, within: float = 120, every: float = 0.05) -> dict[str, Any]:
         """The run once it has one of `statuses`."""
-        return self.wait_until(run_id, lambda run: run["status"] in statuses, f"to be {statuses}", within)
+        return self.wait_until(run_id, lambda run: run["status"] in statuses, f"to be {statuses}", within, every)
 
     def wait_for_epoch(self, run_id: int, epoch: int, within: float = 120) -> dict[str, Any]:
         return self.wait_until(run_id, lambda run: run["epochs_done"] >= epoch, f"to reach epoch {epoch}", within)
 
     def wait_until(
-        self, run_id: int, true: Callable[[dict[str, Any]], bool], what: str, within: float = 120
+        self, run_id: int, true: Callable[[dict[str, Any]], bool], what: str, within: float = 120, every: float = 0.05
     ) -> dict[str, Any]:
         deadline = time.monotonic() + within
         while True:
@@ -61,7 +61,7 @@ class Server:
                 return run
             if time.monotonic() > deadline:
                 raise TimeoutError(f"run {run_id} took over {within} s {what}: {run}")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def worker_pids(self) -> list[int]:
         """The children that train."""

@@ -1,7 +1,18 @@
 // Plotly in the page's own colours. The figures come from the server (app/charts.py); this adds theme and life.
 
+/** @type {Map<string, string>} resolved once a theme: asking costs a layout, and charts are drawn while a CPU trains */
+const resolved = new Map();
+document.addEventListener("fitroom:theme", () => resolved.clear());
+
 /** A token's colour as the browser resolves it, light or dark. @param {string} token */
 export function color(token) {
+  const known = resolved.get(token) ?? resolve(token);
+  resolved.set(token, known);
+  return known;
+}
+
+/** @param {string} token */
+function resolve(token) {
   const probe = document.body.appendChild(document.createElement("i"));
   probe.style.color = `var(--${token})`;
   const value = getComputedStyle(probe).color;
@@ -10,7 +21,9 @@ export function color(token) {
 }
 
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
-const POINTS = 4000;
+const POINTS = 2000;
+/** Share of the main thread that a paced chart may take: the page may run on the very cores that train. */
+const SHARE = 0.02;
 
 export class Chart {
   #element;
@@ -19,6 +32,9 @@ export class Chart {
   #queued = 0;
   #drawnAt = -Infinity;
   #everyMs;
+  #lastedMs = 0;
+  /** @type {(() => void) | null} */
+  #fill = null;
   /** @type {(() => void)[]} */
   #afterDraw = [];
 
@@ -26,7 +42,7 @@ export class Chart {
    * @param {HTMLElement} element
    * @param {{data: any[], layout: any}} figure
    * @param {string[]} tokens one colour token per trace
-   * @param {{everyMs?: number}} [options] redraw at most once in so many milliseconds
+   * @param {{everyMs?: number}} [options] redraw at most once in so many milliseconds, and less often where a drawing takes long
    */
   constructor(element, figure, tokens, { everyMs = 0 } = {}) {
     this.#element = element;
@@ -48,6 +64,12 @@ export class Chart {
     this.#schedule();
   }
 
+  /** Ask for points only when it is time to draw: `fill` calls `set`. @param {() => void} fill */
+  soon(fill) {
+    this.#fill = fill;
+    this.#schedule();
+  }
+
   /** Replace all traces. @param {any[]} data @param {string[]} tokens */
   replace(data, tokens) {
     this.#figure.data = data;
@@ -57,14 +79,18 @@ export class Chart {
 
   #schedule() {
     if (this.#queued || document.visibilityState === "hidden") return;
-    const wait = Math.max(0, this.#drawnAt + this.#everyMs - performance.now());
+    const pace = this.#everyMs && Math.max(this.#everyMs, this.#lastedMs / SHARE);
+    const wait = Math.max(0, this.#drawnAt + pace - performance.now());
     this.#queued = setTimeout(() => requestAnimationFrame(() => this.#draw()), wait);
   }
 
   #draw() {
-    this.#queued = 0;
     this.#drawnAt = performance.now();
+    this.#fill?.();
+    this.#fill = null;
+    this.#queued = 0;
     globalThis.Plotly.react(this.#element, this.#themedData(), this.#themedLayout(), CONFIG);
+    this.#lastedMs = performance.now() - this.#drawnAt;
     for (const drawn of this.#afterDraw.splice(0)) drawn();
   }
 

@@ -78,6 +78,10 @@ export class StepCurve {
   }
 
   #show() {
+    this.#chart.soon(() => this.#draw());
+  }
+
+  #draw() {
     /** @type {number[]} */ const x = [];
     /** @type {(number | null)[]} */ const y = [];
     for (const block of [...this.#blocks.values()].sort((a, b) => a.first_step - b.first_step)) {

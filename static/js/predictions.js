@@ -7,12 +7,14 @@ export class Predictions {
   #runId;
   #show;
   #epoch = 0;
+  #sprite;
 
   /** @param {HTMLElement} root @param {string} runId @param {string} show */
   constructor(root, runId, show) {
     this.#root = root;
     this.#runId = runId;
     this.#show = show;
+    this.#sprite = root.querySelector("[data-predictions] image")?.getAttribute("href") ?? "";
     for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (root.querySelectorAll("[data-show]"))) {
       link.addEventListener("click", (event) => {
         event.preventDefault();
@@ -44,7 +46,15 @@ export class Predictions {
   /** @param {any} grid */
   #render(grid) {
     const list = /** @type {HTMLElement} */ (this.#root.querySelector("[data-predictions]"));
-    list.replaceChildren(...grid.items.map((/** @type {any} */ item, /** @type {number} */ place) => cell(grid, item, place)));
+    const same = grid.sprite_url === this.#sprite && list.children.length === grid.items.length;
+    grid.items.forEach((/** @type {any} */ item, /** @type {number} */ place) => {
+      // The same images said anew: only what changed is touched, and no picture is built again.
+      if (same) say(/** @type {HTMLElement} */ (list.children[place]), item);
+    });
+    if (!same) {
+      list.replaceChildren(...grid.items.map((/** @type {any} */ item, /** @type {number} */ place) => cell(grid, item, place)));
+    }
+    this.#sprite = grid.sprite_url;
     this.#find("[data-predictions-epoch]").textContent = `after epoch ${grid.epoch}`;
     this.#find("[data-no-predictions]").hidden = true;
     this.#find("[data-no-mistakes]").hidden = grid.items.length > 0;
@@ -66,29 +76,36 @@ async function loaded(address) {
 
 /** One cell, as templates/partials/predictions.html renders it. @param {any} grid @param {any} item @param {number} place */
 function cell(grid, item, place) {
-  const said = `${item.predicted_name}, ${Math.round(item.confidence * 100)} %`;
   const li = document.createElement("li");
-  li.className = item.correct ? "right" : "wrong";
   const figure = li.appendChild(document.createElement("figure"));
-  figure.append(picture(grid, place, `Image ${item.index}: ${item.true_name}, predicted ${said}`));
-  const caption = figure.appendChild(document.createElement("figcaption"));
-  const line = caption.appendChild(document.createElement("span"));
-  line.className = "said";
-  line.textContent = `${item.correct ? "✓" : "✕"} ${said}`;
-  if (!item.correct) {
-    const truth = caption.appendChild(document.createElement("span"));
-    truth.className = "soft";
-    truth.textContent = `is ${item.true_name}`;
-  }
+  figure.append(picture(grid, place), document.createElement("figcaption"));
+  say(li, item);
   return li;
 }
 
-/** @param {any} grid @param {number} place @param {string} label */
-function picture(grid, place, label) {
+/** Write what the model says of an image into its cell. @param {HTMLElement} li @param {any} item */
+function say(li, item) {
+  const said = `${item.predicted_name}, ${Math.round(item.confidence * 100)} %`;
+  const label = `Image ${item.index}: ${item.true_name}, predicted ${said}`;
+  const svg = /** @type {SVGElement} */ (li.querySelector("svg"));
+  if (svg.getAttribute("aria-label") === label) return;
+  svg.setAttribute("aria-label", label);
+  li.className = item.correct ? "right" : "wrong";
+  const line = document.createElement("span");
+  line.className = "said";
+  line.textContent = `${item.correct ? "✓" : "✕"} ${said}`;
+  const truth = document.createElement("span");
+  truth.className = "soft";
+  truth.textContent = `is ${item.true_name}`;
+  li.querySelector("figcaption")?.replaceChildren(...(item.correct ? [line] : [line, truth]));
+}
+
+/** @param {any} grid @param {number} place */
+function picture(grid, place) {
   const svg = document.createElementNS(SVG, "svg");
   const image = svg.appendChild(document.createElementNS(SVG, "image"));
   const rows = Math.ceil(grid.items.length / grid.columns);
-  set(svg, { viewBox: `0 0 ${grid.cell} ${grid.cell}`, role: "img", "aria-label": label });
+  set(svg, { viewBox: `0 0 ${grid.cell} ${grid.cell}`, role: "img" });
   set(image, {
     href: grid.sprite_url,
     x: -grid.cell * (place % grid.columns),
