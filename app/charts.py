@@ -69,8 +69,13 @@ def _by_epoch(epochs: Sequence[Epoch], measure: str, total: int, *, hover: str) 
     ]
     figure = go.Figure(traces, _layout("Epoch"))
     # The whole run's width from the first epoch on: the curve grows into it and nothing jumps.
-    figure.update_xaxes(range=[0.5, max(total, 2) + 0.5], tickformat="d", nticks=11)
+    figure.update_xaxes(range=[0.5, max(total, 2) + 0.5], tick0=0, dtick=_tick(total), tickformat="d")
     return _plain(figure)
+
+
+def _tick(total: int) -> int:
+    """The smallest of 1, 2, 5, 10, 20, 50, ... that leaves at most ten ticks."""
+    return next(size * 10**power for power in range(9) for size in (1, 2, 5) if total <= size * 10 ** (power + 1))
 
 
 def _layout(x_title: str, *, showlegend: bool = True) -> go.Layout:

@@ -36,7 +36,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The training losses of consecutive steps, each the mean over its batch, at most about ten blocks a second."""
+    """The training losses of consecutive steps, each the mean over its batch, about one block a second."""
 
     epoch: int
     first_step: int

@@ -3,7 +3,7 @@
     for event in train(TrainConfig(epochs=2), data_dir=Path("var/data")):
         print(event)
 
-Nothing here waits for the device within an epoch but the reading of losses, twice a second.
+Nothing here waits for the device within an epoch but the reading of losses, once a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainer.errors import ConfigError, Diverged, OutOfMemory
 from trainer.events import CheckpointSaved, EpochDone, Event, Finished, Predictions, Started, Steps
 from trainer.models import Shape, build
 
-READ_LOSSES_S = 0.5
+READ_LOSSES_S = 1.0
 """Seconds between two readings of the losses; each makes the host wait for the device, and a row be written."""
 ShouldStop = Callable[[], bool]
 

@@ -23,7 +23,7 @@ function resolve(token) {
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 const POINTS = 2000;
 /** Share of the main thread that a paced chart may take: the page may run on the very cores that train. */
-const SHARE = 0.02;
+const SHARE = 0.01;
 
 export class Chart {
   #element;
@@ -104,6 +104,9 @@ export class Chart {
   #themedLayout() {
     const axis = { gridcolor: color("grid"), linecolor: color("line"), zeroline: false, automargin: false };
     const layout = this.#figure.layout;
+    // Without points Plotly invents a scale from -1 to 4, which would be read as one.
+    const empty = this.#figure.data.every((trace) => !trace.x?.length);
+    const scale = empty ? { range: [0, 1], showticklabels: false } : { autorange: true, showticklabels: true };
     return {
       ...layout,
       uirevision: "kept", // a zoom outlives new points
@@ -113,7 +116,7 @@ export class Chart {
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: color("text-soft") },
       hoverlabel: { bgcolor: color("surface"), bordercolor: color("line"), font: { color: color("text") } },
       xaxis: { ...axis, ...layout.xaxis },
-      yaxis: { ...axis, ...layout.yaxis },
+      yaxis: { ...axis, ...layout.yaxis, ...scale },
     };
   }
 }
