@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import plotly.graph_objects as go
@@ -75,7 +76,8 @@ def _by_epoch(epochs: Sequence[Epoch], measure: str, total: int, *, hover: str) 
 
 def _tick(total: int) -> int:
     """The smallest of 1, 2, 5, 10, 20, 50, ... that leaves at most ten ticks."""
-    return next(size * 10**power for power in range(9) for size in (1, 2, 5) if total <= size * 10 ** (power + 1))
+    steps = (size * 10**power for power in count() for size in (1, 2, 5))
+    return next(step for step in steps if total <= 10 * step)
 
 
 def _layout(x_title: str, *, showlegend: bool = True) -> go.Layout:

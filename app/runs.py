@@ -75,6 +75,12 @@ def submit(
     return run
 
 
+def work_waits(session: Session, *, now: datetime, lease: timedelta) -> bool:
+    """Whether a worker has anything to do: a queued run, or one whose owner missed its lease. Only looks."""
+    abandoned = (Run.status == Status.RUNNING) & (Run.heartbeat_at < now - lease)
+    return session.scalar(select(Run.id).where((Run.status == Status.QUEUED) | abandoned).limit(1)) is not None
+
+
 def claim(session: Session, worker: str, *, now: datetime) -> Claim | None:
     """Take the oldest queued run, in one statement, so that exactly one worker gets it; None when none waits."""
     oldest = select(Run.id).where(Run.status == Status.QUEUED).order_by(Run.id).limit(1).scalar_subquery()

@@ -14,6 +14,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from sqlalchemy.exc import OperationalError
+
 from app import runs, workers
 from app.clock import Clock, utc_now
 from app.config import Settings
@@ -68,7 +70,11 @@ class Supervisor:
     def _watch(self) -> None:
         while True:
             for seat in self._seats:
-                self._tend(seat)
+                try:
+                    self._tend(seat)
+                except OperationalError:
+                    # A locked database must not end the watch; the dead worker's seat is looked at again.
+                    logger.warning("could not free a dead worker's run, trying again", exc_info=True)
             if self._stopping.wait(LOOK_S):
                 return
 

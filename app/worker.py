@@ -34,6 +34,7 @@ LOOK_FOR_CANCEL_S = 0.5
 LOOK_FOR_RUN_S = 0.1
 LOOK_ANYWAY_S = 2.0
 RETRY_WRITE_S = 0.5
+SAY_ALIVE_S = 10.0
 
 
 class Train(Protocol):
@@ -96,24 +97,27 @@ class Worker:
         self.stop = threading.Event()
         self.name = name
         self._db, self._settings, self._train, self._clock = db, settings, train, clock
+        self._said_alive = clock()
 
     def work(self, *, orphaned: Callable[[], bool] = lambda: False) -> None:
         """Do runs as they come until `stop` is set, or until none waits and `orphaned()` says nobody minds."""
-        changes = ChangeDetector(self._db.path)
-        with closing(changes):
+        with closing(ChangeDetector(self._db.path)) as changes:
             while not self.stop.is_set():
                 if self.step():
                     continue
                 if orphaned():
                     return
+                self._say_alive()
                 self._wait_for_change(changes)
 
     def step(self) -> bool:
-        """Do the oldest queued run from claim to end; False when none waits."""
-        self._free_abandoned()
+        """Do the oldest queued run from claim to end; False when none waits, and then nothing was written."""
+        now, lease = self._clock(), timedelta(seconds=self._settings.lease_s)
+        with self._db.read() as session:
+            if not runs.work_waits(session, now=now, lease=lease):
+                return False
         with self._db.write() as session:
-            now = self._clock()
-            workers.seen(session, self.name, now=now)
+            runs.requeue_lost(session, now=now, max_attempts=self._settings.max_attempts, lease=lease)
             held = runs.claim(session, self.name, now=now)
         if held is None:
             return False
@@ -189,14 +193,13 @@ class Worker:
                 runs.log(session, held.run_id, details, now=now, level="error")
             runs.fail(session, held, reason=reason, message=message, now=now)
 
-    def _free_abandoned(self) -> None:
-        with self._db.write() as session:
-            runs.requeue_lost(
-                session,
-                now=self._clock(),
-                max_attempts=self._settings.max_attempts,
-                lease=timedelta(seconds=self._settings.lease_s),
-            )
+    def _say_alive(self) -> None:
+        """Now and then only: a write of its own wakes the worker, and every stream."""
+        now = self._clock()
+        if now - self._said_alive >= timedelta(seconds=SAY_ALIVE_S):
+            self._said_alive = now
+            with self._db.write() as session:
+                workers.seen(session, self.name, now=now)
 
     def _wait_for_change(self, changes: ChangeDetector) -> None:
         waited = 0.0

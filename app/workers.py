@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,12 +34,6 @@ def seen(session: Session, name: str, *, now: datetime) -> None:
 
 def leave(session: Session, name: str) -> None:
     session.execute(delete(WorkerRow).where(WorkerRow.name == name))
-
-
-def alive(session: Session, *, now: datetime, lease: timedelta) -> Sequence[WorkerRow]:
-    """Workers heard of within the lease, oldest first."""
-    query = select(WorkerRow).where(WorkerRow.seen_at >= now - lease).order_by(WorkerRow.started_at)
-    return session.scalars(query).all()
 
 
 def newest_info(session: Session) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -42,7 +43,9 @@ def show_rows(
 ) -> Response:
     """The table's rows alone, for a page that has heard of new ones."""
     query = listing.Query.of(status=status, q=q, sort=sort, page=page)
-    return templates.TemplateResponse(request, "partials/run_rows.html", _table(shared, query))
+    table = _table(shared, query)
+    headers = {"Fitroom-Counts": json.dumps(table["counts"])}
+    return templates.TemplateResponse(request, "partials/run_rows.html", table, headers=headers)
 
 
 @router.get("/runs/new")

@@ -41,10 +41,6 @@ class RunsTable {
 
   /** The page's own rows again, with its filter and sorting: at most once a second. */
   #fetchSoon() {
-    if (!this.#body) {
-      location.reload(); // the first run of all: there is no table to put it into yet
-      return;
-    }
     if (this.#fetching) return;
     this.#fetching = setTimeout(() => void this.#fetch(), Math.max(0, this.#fetchAt + FETCH_MS - performance.now()));
   }
@@ -53,7 +49,11 @@ class RunsTable {
     this.#fetching = 0;
     this.#fetchAt = performance.now();
     const answer = await fetch(root.dataset.rowsUrl ?? "");
-    if (answer.ok) this.#merge(rowsOf(await answer.text()));
+    if (!answer.ok) return;
+    showCounts(JSON.parse(answer.headers.get("Fitroom-Counts") ?? "{}"));
+    const rows = rowsOf(await answer.text());
+    if (this.#body) this.#merge(rows);
+    else if (rows.length) location.reload(); // the first one: there is no table to put it into yet
   }
 
   /** @param {HTMLTableRowElement[]} fresh in their order */
@@ -82,6 +82,14 @@ class RunsTable {
   /** @param {number} id @returns {HTMLTableRowElement | null} */
   #row(id) {
     return root.querySelector(`tr[data-run-id="${id}"]`);
+  }
+}
+
+/** @param {Record<string, number>} counts runs by status */
+function showCounts(counts) {
+  for (const [status, count] of Object.entries(counts)) {
+    const element = root.querySelector(`[data-count="${status}"]`);
+    if (element) element.textContent = String(count);
   }
 }
 

@@ -184,3 +184,14 @@ def test_a_leftover_folder_of_the_same_number_is_not_resumed_from(
     run_id = submit(db, epochs=1)
     worker.step()
     assert row(db, run_id).status == "finished"
+
+
+def test_an_idle_worker_writes_nothing(worker: Worker, db: Database):
+    from contextlib import closing
+
+    from app.db import ChangeDetector
+
+    with closing(ChangeDetector(db.path)) as changes:
+        for _ in range(20):
+            assert worker.step() is False
+        assert changes.changed() is False
