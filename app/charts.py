@@ -76,7 +76,7 @@ def _by_epoch(epochs: Sequence[Epoch], measure: str, total: int, *, hover: str) 
 
 def _tick(total: int) -> int:
     """The smallest of 1, 2, 5, 10, 20, 50, ... that leaves at most ten ticks."""
-    steps = (size * 10**power for power in count() for size in (1, 2, 5))
+    steps = (size * int(10**power) for power in count() for size in (1, 2, 5))
     return next(step for step in steps if total <= 10 * step)
 
 

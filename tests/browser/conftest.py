@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from tools.browser import chromium
 from tools.server import Server, serving
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
+
+
+# What is waited for is training, which takes as long as the machine needs.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")
