@@ -34,7 +34,7 @@ COPY --from=build /opt/fitroom /opt/fitroom
 # The server must be reached from outside the container; publish the port to 127.0.0.1, as above.
 ENV PATH=/opt/venv/bin:$PATH FITROOM_HOME=/data FITROOM_HOST=0.0.0.0 FITROOM_PORT=8000 PYTHONUNBUFFERED=1
 WORKDIR /opt/fitroom
-USER fitroom
+USER 1000
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \

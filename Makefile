@@ -23,10 +23,11 @@ run: $(VENV)/.installed data ## set up what is missing, then serve on http://127
 test: $(VENV)/.installed-dev data chromium lint ## everything that CI checks
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.installed-dev ## ruff and mypy --strict
+lint: $(VENV)/.installed-dev ## ruff, mypy --strict and the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.installed-dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
