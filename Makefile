@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 FITROOM_HOME ?= var
 export FITROOM_HOME
 
-.PHONY: help run test lint format data chromium bench bench-trainer screenshots doctor clean
+.PHONY: help run test lint format data chromium bench screenshots doctor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,9 +41,6 @@ chromium:
 
 bench: $(VENV)/.installed-dev data chromium ## latency, page times, start-up, and what serving costs the training
 	$(BIN)/python -m benchmarks.dashboard
-
-bench-trainer: $(VENV)/.installed-dev data ## the trainer against the tutorial's own script
-	$(BIN)/python -m benchmarks.trainer
 
 screenshots: $(VENV)/.installed-dev data chromium ## pictures of every page into docs/images
 	$(BIN)/python -m tools.screenshots
