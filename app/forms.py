@@ -62,14 +62,11 @@ def parse(values: Mapping[str, Any]) -> Submission:
     errors: dict[str, str] = {}
     texts = {name: _text(name, values.get(name), errors) for name in ("name", "notes")}
     tags = _tags(values.get("tags"), errors)
-    settings = _settings(values, errors)
+    config = _config(values, errors)
     errors |= {name: "Is not a setting of a run." for name in values if name not in OPTIONS and name not in _ABOUT}
-    if errors:
+    if errors or config is None:
         raise FormError(errors)
-    try:
-        return Submission(TrainConfig(**settings), texts["name"], texts["notes"], tags)
-    except ConfigError as error:
-        raise FormError(error.errors) from error
+    return Submission(config, texts["name"], texts["notes"], tags)
 
 
 def groups(values: Mapping[str, Any], errors: Mapping[str, str], devices: Iterable[tuple[str, str]]) -> list[Group]:
@@ -131,7 +128,8 @@ def _shown(value: Any) -> str:
             return str(value)
 
 
-def _settings(values: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
+def _config(values: Mapping[str, Any], errors: dict[str, str]) -> TrainConfig | None:
+    """The settings among `values`; None when one of them is wrong, and then `errors` says which."""
     settings: dict[str, Any] = {}
     for option in OPTIONS.values():
         if option.name not in values:
@@ -143,10 +141,10 @@ def _settings(values: Mapping[str, Any], errors: dict[str, str]) -> dict[str, An
             errors[option.name] = str(error)
     # The limits of the other fields are told in the same answer, not one error at a time.
     try:
-        TrainConfig(**settings)
+        return TrainConfig(**settings)
     except ConfigError as error:
         errors.update({name: text for name, text in error.errors.items() if name not in errors})
-    return settings
+        return None
 
 
 def _typed(option: Option, text: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,8 +15,8 @@ from PIL import Image
 from app.metrics import DecodedPredictions
 from trainer import sources
 from trainer.config import TrainConfig
+from trainer.sources import Split
 
-Split = Literal["train", "val"]
 GRID = 40
 """Images of a grid on a page."""
 GRID_COLUMNS = 10

@@ -56,8 +56,7 @@ def of_run(session: Session, run_id: int, after: int, *, now: datetime) -> Batch
 
 def of_table(session: Session, after: int, *, now: datetime) -> Batch:
     """The runs that changed since, each once, with its row of the table."""
-    query = select(Change).where(Change.id > after, Change.kind.in_(("status", "epoch", "deleted")))
-    changes = session.scalars(query.order_by(Change.id).limit(BATCH)).all()
+    changes = metrics.changes_after(session, after, kinds=("status", "epoch", "deleted"), limit=BATCH)
     newest = {change.run_id: change for change in changes}
     rows = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(newest)))}
     events = [_table_event(change, rows.get(change.run_id), now) for change in _by_id(newest)]

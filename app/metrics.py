@@ -207,9 +207,13 @@ def cursor(session: Session) -> int:
     return session.scalar(select(func.max(Change.id))) or 0
 
 
-def changes_after(session: Session, after: int, *, run_id: int | None = None, limit: int = 500) -> Sequence[Change]:
+def changes_after(
+    session: Session, after: int, *, limit: int = 500, run_id: int | None = None, kinds: Sequence[str] = ()
+) -> Sequence[Change]:
+    """The oldest `limit` changes after the cursor: of one run or all, of these kinds or any."""
     query = select(Change).where(Change.id > after)
     query = query.where(Change.run_id == run_id) if run_id is not None else query
+    query = query.where(Change.kind.in_(kinds)) if kinds else query
     return session.scalars(query.order_by(Change.id).limit(limit)).all()
 
 

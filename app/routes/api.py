@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
-from app import comparison, images, listing, metrics, runs
+from app import comparison, forms, images, listing, metrics, runs
 from app.schemas import EpochOut, MetricsOut, Problem, RunOut, RunsOut, StepsOut
 from app.state import Shared
 from app.submit import JsonObject, submit
@@ -45,9 +45,13 @@ _SUBMISSION = {
                     "type": "object",
                     "additionalProperties": False,
                     "properties": {
-                        "name": {"type": "string", "maxLength": 120},
-                        "notes": {"type": "string", "maxLength": 5000},
-                        "tags": {"type": "array", "items": {"type": "string", "maxLength": 40}, "maxItems": 20},
+                        "name": {"type": "string", "maxLength": forms.NAME_LENGTH},
+                        "notes": {"type": "string", "maxLength": forms.NOTES_LENGTH},
+                        "tags": {
+                            "type": "array",
+                            "items": {"type": "string", "maxLength": forms.TAG_LENGTH},
+                            "maxItems": forms.TAGS,
+                        },
                     }
                     | {option.name: _json_schema(option) for option in OPTIONS.values()},
                 },

@@ -8,11 +8,11 @@ from fastapi import APIRouter, HTTPException, Query
 from starlette.responses import Response
 
 from app import images
-from app.images import MOST_IN_SPRITE, Split
+from app.images import MOST_IN_SPRITE
 from app.routes.assets import FOR_EVER
 from app.state import Shared
 from trainer.config import OPTIONS
-from trainer.sources import ImageSet
+from trainer.sources import ImageSet, Split
 
 router = APIRouter(include_in_schema=False)
 

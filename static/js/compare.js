@@ -2,6 +2,8 @@
 
 import { Chart } from "./charts.js";
 import { fill } from "./format.js";
+import { paced } from "./pace.js";
+import { over, showBadge } from "./status.js";
 import { Stream } from "./stream.js";
 
 const root = document.getElementById("comparison");
@@ -10,8 +12,7 @@ const REFRESH_MS = 1000;
 class Comparison {
   #charts = new Map();
   #ids = new Set();
-  #waiting = 0;
-  #refreshedAt = -Infinity;
+  #refreshSoon = paced(() => void this.#refresh(), REFRESH_MS);
   #root;
 
   /** @param {HTMLElement} element @param {{figures: Record<string, any>, runs: any[]}} page */
@@ -22,19 +23,12 @@ class Comparison {
       const chart = /** @type {HTMLElement} */ (document.getElementById(`chart-${name}`));
       this.#charts.set(name, new Chart(chart, figure, tokens(page.runs)));
     }
-    if (page.runs.some((run) => ["queued", "running"].includes(run.status))) {
+    if (page.runs.some((run) => !over(run))) {
       new Stream(element.dataset.streamUrl ?? "", { run: ({ run }) => this.#ids.has(run.id) && this.#refreshSoon() });
     }
   }
 
-  #refreshSoon() {
-    if (this.#waiting) return;
-    this.#waiting = setTimeout(() => void this.#refresh(), Math.max(0, this.#refreshedAt + REFRESH_MS - performance.now()));
-  }
-
   async #refresh() {
-    this.#waiting = 0;
-    this.#refreshedAt = performance.now();
     const answer = await fetch(this.#root.dataset.figuresUrl ?? "");
     if (!answer.ok) return;
     const { figures, runs } = await answer.json();
@@ -43,8 +37,7 @@ class Comparison {
       const row = this.#root.querySelector(`tr[data-run-id="${run.id}"]`);
       if (!row) continue;
       fill(row, run);
-      const badge = /** @type {HTMLElement} */ (row.querySelector(".badge"));
-      badge.dataset.status = badge.textContent = run.status;
+      showBadge(row, ".badge", run);
     }
   }
 }

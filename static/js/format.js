@@ -31,7 +31,7 @@ function duration(seconds) {
 }
 
 const day = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", hour12: false });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+export const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 
 /** Show every <time> below `root` in the reader's own time zone. @param {ParentNode} root */
 export function localTimes(root) {

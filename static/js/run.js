@@ -4,6 +4,7 @@ import { EpochCurves, StepCurve } from "./curves.js";
 import { openDialogs } from "./dialogs.js";
 import { fill, format, localTimes } from "./format.js";
 import { Predictions } from "./predictions.js";
+import { over, showBadge } from "./status.js";
 import { Stream } from "./stream.js";
 import { EpochTable, Log } from "./tables.js";
 
@@ -17,7 +18,7 @@ class RunPage {
   #seenAt = performance.now();
   #steps = new StepCurve(page.blocks, page.figures.steps, page.run.steps_per_epoch);
   #epochs = new EpochCurves(page.epochs, page.figures);
-  #table = new EpochTable(byId("epochs"), page.epochs);
+  #table = new EpochTable(byId("epochs"));
   #log = new Log(byId("log"));
   #predictions = new Predictions(byId("predictions"), root.dataset.runId ?? "", page.show);
   /** @type {Stream | null} */
@@ -68,8 +69,7 @@ class RunPage {
   #show() {
     const run = this.#run;
     fill(root, run);
-    const badge = /** @type {HTMLElement} */ (root.querySelector(".run-title .badge"));
-    badge.dataset.status = badge.textContent = run.status;
+    showBadge(root, ".run-title .badge", run);
     const notice = byId("notice");
     notice.dataset.status = run.status;
     notice.hidden = run.status === "running";
@@ -111,11 +111,6 @@ class RunPage {
     const element = root.querySelector(selector);
     if (element && element.textContent !== text) element.textContent = text;
   }
-}
-
-/** @param {{status: string}} run */
-function over(run) {
-  return !["queued", "running"].includes(run.status);
 }
 
 new RunPage();

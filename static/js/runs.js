@@ -1,6 +1,7 @@
 // The table of runs, live: rows change in place, new ones appear where the sorting puts them, ticks and focus stay.
 
 import { format, localTimes } from "./format.js";
+import { paced } from "./pace.js";
 import { Stream } from "./stream.js";
 
 const root = /** @type {HTMLElement} */ (document.getElementById("runs"));
@@ -9,8 +10,8 @@ const FETCH_MS = 1000;
 
 class RunsTable {
   #body = root.querySelector("tbody");
-  #fetchAt = -Infinity;
-  #fetching = 0;
+  /** The page's own rows again, with its filter and sorting. */
+  #fetchSoon = paced(() => void this.#fetch(), FETCH_MS);
 
   constructor() {
     localTimes(root);
@@ -39,15 +40,7 @@ class RunsTable {
     this.#fetchSoon();
   }
 
-  /** The page's own rows again, with its filter and sorting: at most once a second. */
-  #fetchSoon() {
-    if (this.#fetching) return;
-    this.#fetching = setTimeout(() => void this.#fetch(), Math.max(0, this.#fetchAt + FETCH_MS - performance.now()));
-  }
-
   async #fetch() {
-    this.#fetching = 0;
-    this.#fetchAt = performance.now();
     const answer = await fetch(root.dataset.rowsUrl ?? "");
     if (!answer.ok) return;
     showCounts(JSON.parse(answer.headers.get("Fitroom-Counts") ?? "{}"));

@@ -1,14 +1,14 @@
 // The table of epochs and the log of a run's page.
 
-import { format } from "./format.js";
+import { clock, format } from "./format.js";
 
 /** @typedef {import("./curves.js").EpochRow} EpochRow */
 
 export class EpochTable {
   #body;
 
-  /** @param {HTMLElement} body @param {EpochRow[]} _rows already rendered, newest first */
-  constructor(body, _rows) {
+  /** @param {HTMLElement} body its rows are newest first */
+  constructor(body) {
     this.#body = body;
   }
 
@@ -38,8 +38,6 @@ export class EpochTable {
     }
   }
 }
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 
 export class Log {
   #list;
