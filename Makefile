@@ -12,10 +12,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; 
 FITROOM_HOME ?= var
 export FITROOM_HOME
 
-.PHONY: help run test lint format data chromium bench screenshots doctor clean
+.PHONY: help run test lint format data chromium bench bench-trainer bench-accuracy screenshots doctor clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed data ## set up what is missing, then serve on http://127.0.0.1:8000
 	@exec $(BIN)/fitroom serve
@@ -41,6 +41,12 @@ chromium:
 
 bench: $(VENV)/.installed-dev data chromium ## latency, page times, start-up, and what serving costs the training
 	$(BIN)/python -m benchmarks.dashboard
+
+bench-trainer: $(VENV)/.installed-dev data ## the trainer against the tutorial's own script, images/s side by side
+	$(BIN)/python -m benchmarks.trainer --out benchmarks/results/trainer.md
+
+bench-accuracy: $(VENV)/.installed-dev data ## accuracy of the presets and of the tutorial over three seeds; takes hours on a CPU
+	$(BIN)/python -m benchmarks.accuracy --out benchmarks/results/accuracy.md
 
 screenshots: $(VENV)/.installed-dev data chromium ## pictures of every page into docs/images
 	$(BIN)/python -m tools.screenshots

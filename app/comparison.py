@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app import charts, metrics
 from app.models import Run
 from app.schemas import RunOut
+from trainer import sources
 from trainer.config import OPTIONS
 
 COLORS = 10
@@ -62,12 +63,18 @@ def shown(name: str, value: Any) -> str:
     option = OPTIONS.get(name)
     if value is None:
         return option.empty if option and option.empty else "–"
+    if name == "dataset":
+        return sources.label(value)
+    if isinstance(value, bool):
+        return "On" if value else "Off"
     if option and option.choices:
         return dict(option.choices).get(value, str(value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _setting(name: str, rows: Sequence[Run]) -> Difference:
-    default = OPTIONS[name].default
-    values = [shown(name, run.config.get(name, default)) for run in rows]
-    return Difference(name=name, label=OPTIONS[name].label, values=values)
+    option = OPTIONS[name]
+    values = [
+        shown(name, run.config.get(name, option.default)) if option.applies_to(run.config) else "–" for run in rows
+    ]
+    return Difference(name=name, label=option.label, values=values)

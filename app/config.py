@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         """A run's own folder: its checkpoints."""
         return self.home / "runs" / str(run_id)
 
+    def weights(self, run_id: int) -> Path:
+        """The best epoch's weights, which trainer.checkpoint writes."""
+        return self.run_dir(run_id) / "best.safetensors"
+
 
 def load_settings() -> Settings:
     """Settings from the environment. Raises `SettingsError` naming each wrong variable."""

@@ -16,6 +16,7 @@ from app.images import NoSuchImage
 from app.pages import templates
 from app.runs import RunNotFound, RunStateError
 from app.schemas import Problem
+from app.sidecar import SidecarError
 from trainer.errors import DataError
 
 logger = logging.getLogger("fitroom.web")
@@ -27,6 +28,7 @@ def install(app: FastAPI) -> None:
         (RunNotFound, 404),
         (NoSuchImage, 404),
         (DataError, 503),
+        (SidecarError, 503),
         (RunStateError, 409),
     ]
     for kind, status in plain:

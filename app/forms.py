@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.config import OPTIONS, Option, TrainConfig
+from trainer.config import AUGMENTATION, EXECUTION, LOSS, OPTIONS, TrainConfig
 from trainer.errors import ConfigError
+from trainer.options import Option
+from trainer.presets import PRESETS
 
 NAME_LENGTH, NOTES_LENGTH, TAG_LENGTH, TAGS = 120, 5000, 40, 20
 _LONGEST_NUMBER = 64
+_BOOLEANS = {"true": True, "false": False}
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 
 
@@ -43,23 +46,34 @@ class Field:
     value: str
     error: str | None = None
     choices: Sequence[tuple[str, str]] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    optional: bool = False
-    empty: str = ""
-    max_length: int | None = None
     placeholder: str = ""
+    applies: str = ""
+    """ "choice=value value": under which value of which other field it means anything; empty: always."""
+    hidden: bool = False
+    """Whether the other fields' values make it mean nothing now."""
+    is_default: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     title: str
     fields: list[Field] = field(default_factory=list)
+    folds: bool = False
+    """Whether it may be closed: what most runs leave as it is."""
+
+    @property
+    def changed(self) -> int:
+        return sum(not item.is_default for item in self.fields if not item.hidden)
+
+    @property
+    def open(self) -> bool:
+        return not self.folds or self.changed > 0 or any(item.error for item in self.fields)
 
 
 def parse(values: Mapping[str, Any]) -> Submission:
     """Raises `FormError`. A field that is not there takes its default; one that is there must be right."""
     errors: dict[str, str] = {}
+    values = _with_preset(values, errors)
     texts = {name: _text(name, values.get(name), errors) for name in ("name", "notes")}
     tags = _tags(values.get("tags"), errors)
     config = _config(values, errors)
@@ -69,22 +83,37 @@ def parse(values: Mapping[str, Any]) -> Submission:
     return Submission(config, texts["name"], texts["notes"], tags)
 
 
-def groups(values: Mapping[str, Any], errors: Mapping[str, str], devices: Iterable[tuple[str, str]]) -> list[Group]:
-    """The form's fields in their groups, holding `values` (typed text, or a config's own values)."""
-    about = Group(
-        "About",
-        [
-            Field(
-                name, label, words, kind, _shown(values.get(name)), errors.get(name), max_length=length, optional=True
-            )
-            for name, (label, words, kind, length) in _ABOUT.items()
-        ],
-    )
-    found = {group.title: group for group in [about]}
+def _with_preset(values: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
+    """A `preset` gives way to its settings; what is said beside it wins over them."""
+    rest = {name: value for name, value in values.items() if name != "preset"}
+    name = values.get("preset")
+    if name is None:
+        return rest
+    if not isinstance(name, str) or name not in PRESETS:
+        errors["preset"] = f"Must be one of {', '.join(PRESETS)}."
+        return rest
+    return dict(PRESETS[name].changes) | rest
+
+
+def groups(values: Mapping[str, Any], errors: Mapping[str, str], choices: Mapping[str, Choices]) -> list[Group]:
+    """The form's fields in their groups, holding `values` (typed text, or a config's own values).
+
+    `choices` are those that only this machine knows, by kind of field: its devices, its data sets.
+    """
+    about = [
+        Field(name, label, words, kind, shown(values.get(name)), errors.get(name))
+        for name, (label, words, kind, _) in _ABOUT.items()
+    ]
+    found = {"About": Group("About", about)}
+    known = {name: values.get(name, option.default) for name, option in OPTIONS.items()}
     for option in OPTIONS.values():
-        group = found.setdefault(option.group, Group(option.group))
-        group.fields.append(_field(option, values, errors, devices))
+        group = found.setdefault(option.group, Group(option.group, folds=option.group in _FOLDING))
+        group.fields.append(_field(option, known, errors.get(option.name), choices))
     return list(found.values())
+
+
+Choices = Sequence[tuple[str, str]]
+_FOLDING = (AUGMENTATION, LOSS, EXECUTION)
 
 
 _ABOUT: dict[str, tuple[str, str, str, int]] = {
@@ -94,27 +123,26 @@ _ABOUT: dict[str, tuple[str, str, str, int]] = {
 }
 
 
-def _field(
-    option: Option, values: Mapping[str, Any], errors: Mapping[str, str], devices: Iterable[tuple[str, str]]
-) -> Field:
-    kind, choices = ("choice", tuple(devices)) if option.kind == "device" else (option.kind, option.choices)
+def _field(option: Option, known: Mapping[str, Any], error: str | None, choices: Mapping[str, Choices]) -> Field:
+    kind, offered = ("choice", choices[option.kind]) if option.kind in choices else (option.kind, option.choices)
+    value = shown(known[option.name])
     return Field(
         option.name,
         option.label,
         option.help,
         kind,
-        _shown(values.get(option.name, option.default)),
-        errors.get(option.name),
-        choices,
-        option.minimum,
-        option.maximum,
-        option.optional,
-        option.empty,
+        value,
+        error,
+        offered,
         placeholder=option.empty,
+        applies=f"{option.applies[0]}={' '.join(option.applies[1])}" if option.applies else "",
+        hidden=not option.applies_to(known) and error is None,
+        is_default=value == shown(option.default),
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting as the form's own fields hold it."""
     match value:
         case None:
             return ""
@@ -141,7 +169,7 @@ def _config(values: Mapping[str, Any], errors: dict[str, str]) -> TrainConfig | 
             errors[option.name] = str(error)
     # The limits of the other fields are told in the same answer, not one error at a time.
     try:
-        return TrainConfig(**settings)
+        return TrainConfig.from_dict(settings)
     except ConfigError as error:
         errors.update({name: text for name, text in error.errors.items() if name not in errors})
         return None
@@ -159,6 +187,10 @@ def _typed(option: Option, text: str) -> Any:
         return int(text)
     if option.kind == "number":
         return _number(text)
+    if option.kind == "boolean":
+        if text not in _BOOLEANS:
+            raise ValueError("Must be true or false.")
+        return _BOOLEANS[text]
     return text
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.metrics import DecodedPredictions
 from trainer import sources
 from trainer.config import TrainConfig
 from trainer.sources import Split
@@ -37,13 +36,17 @@ class Grid:
     columns: int
     items: list[dict[str, Any]]
     epoch: int | None = None
-    url: str | None = None
+
+
+def image_set(dataset: str, split: Split, data_dir: Path, csv_shape: str | None = None) -> sources.ImageSet:
+    """Raises `DataMissing`, `DataError`; what raised is tried again the next time."""
+    return _image_set(dataset, split, data_dir, csv_shape, sources.version(dataset, data_dir))
 
 
 @lru_cache(maxsize=16)
-def image_set(dataset: str, split: Split, data_dir: Path) -> sources.ImageSet:
-    """Raises `DataMissing`, `DataError`; what raised is tried again the next time."""
-    return sources.load(dataset, split, data_dir)
+def _image_set(dataset: str, split: Split, data_dir: Path, csv_shape: str | None, version: str) -> sources.ImageSet:
+    # A page never waits while a large file is read: the first run on it does that.
+    return sources.load(dataset, split, data_dir, csv_shape=csv_shape, convert=False)
 
 
 def sprite(images: sources.ImageSet, indices: Sequence[int]) -> bytes:
@@ -51,22 +54,29 @@ def sprite(images: sources.ImageSet, indices: Sequence[int]) -> bytes:
     _check(images, indices)
     chosen = np.asarray(images.images[list(indices)])
     count, height, width, channels = chosen.shape
-    rows = -(-count // GRID_COLUMNS)
-    sheet = np.zeros((rows * GRID_COLUMNS, height, width, channels), np.uint8)
-    sheet[:count] = chosen
-    tiled = sheet.reshape(rows, GRID_COLUMNS, height, width, channels).swapaxes(1, 2)
-    return _png(tiled.reshape(rows * height, GRID_COLUMNS * width, channels))
+    side, rows = cell_of(images), -(-count // GRID_COLUMNS)
+    sheet = np.zeros((rows * GRID_COLUMNS, side, side, channels), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    sheet[:count, top : top + height, left : left + width] = chosen
+    tiled = sheet.reshape(rows, GRID_COLUMNS, side, side, channels).swapaxes(1, 2)
+    return png(tiled.reshape(rows * side, GRID_COLUMNS * side, channels))
+
+
+def cell_of(images: sources.ImageSet) -> int:
+    """Pixels a side of a grid's cells: images that are not square stand in the middle of one."""
+    _, height, width, _ = images.images.shape
+    return max(int(height), int(width))
 
 
 def single(images: sources.ImageSet, index: int) -> bytes:
     """PNG of one image. Raises `NoSuchImage`."""
     _check(images, [index])
-    return _png(np.asarray(images.images[index]))
+    return png(np.asarray(images.images[index]))
 
 
 def samples(config: TrainConfig, data_dir: Path) -> Grid:
     """The first training images of each class, a column a class; just the first ones where classes are many."""
-    images = image_set(config.dataset, "train", data_dir)
+    images = image_set(config.dataset, "train", data_dir, config.csv_shape)
     subset = sources.subset_indices(len(images.labels), config.train_size)
     chosen = _rows_of_classes(images.labels[subset], len(images.classes))
     indices = [int(subset[i]) for i in chosen] if chosen is not None else [int(i) for i in subset[:GRID]]
@@ -74,46 +84,7 @@ def samples(config: TrainConfig, data_dir: Path) -> Grid:
         {"index": i, "label": int(images.labels[i]), "class_name": images.classes[int(images.labels[i])]}
         for i in indices
     ]
-    return Grid(_sprite_url(config.dataset, "train", indices), images.images.shape[1], GRID_COLUMNS, items)
-
-
-def predictions(config: TrainConfig, data_dir: Path, predicted: DecodedPredictions, *, show: str, url: str) -> Grid:
-    """Validation images with what the model said of them: the first ones, or its most confident mistakes."""
-    images = image_set(config.dataset, "val", data_dir)
-    subset = sources.subset_indices(len(images.labels), config.val_size)
-    truth = images.labels[subset]
-    if len(truth) != len(predicted.classes):
-        raise NoSuchImage("the predictions belong to another version of the data set")
-    places = _mistakes(truth, predicted) if show == "mistakes" else np.arange(min(GRID, len(truth)))
-    items = [_prediction(images, subset, truth, predicted, int(place)) for place in places]
-    indices = [item["index"] for item in items]
-    return Grid(
-        _sprite_url(config.dataset, "val", indices), images.images.shape[1], GRID_COLUMNS, items, predicted.epoch, url
-    )
-
-
-def _mistakes(truth: np.ndarray[Any, Any], predicted: DecodedPredictions) -> np.ndarray[Any, Any]:
-    wrong = np.flatnonzero(truth != predicted.classes)
-    return wrong[np.argsort(-predicted.confidences[wrong], kind="stable")][:GRID]
-
-
-def _prediction(
-    images: sources.ImageSet,
-    subset: np.ndarray[Any, Any],
-    truth: np.ndarray[Any, Any],
-    predicted: DecodedPredictions,
-    place: int,
-) -> dict[str, Any]:
-    true, guess = int(truth[place]), int(predicted.classes[place])
-    return {
-        "index": int(subset[place]),
-        "true": true,
-        "true_name": images.classes[true],
-        "predicted": guess,
-        "predicted_name": images.classes[guess],
-        "confidence": round(float(predicted.confidences[place]), 4),
-        "correct": true == guess,
-    }
+    return Grid(sprite_url(config, "train", data_dir, indices), cell_of(images), GRID_COLUMNS, items)
 
 
 def _rows_of_classes(labels: np.ndarray[Any, Any], classes: int) -> list[int] | None:
@@ -125,8 +96,12 @@ def _rows_of_classes(labels: np.ndarray[Any, Any], classes: int) -> list[int] | 
     return [int(column[row]) for row in range(rows) for column in columns] or None
 
 
-def _sprite_url(dataset: str, split: Split, indices: Sequence[int]) -> str:
-    return f"/datasets/{dataset}/{split}/sprite.png?indices={','.join(map(str, indices))}"
+def sprite_url(config: TrainConfig, split: Split, data_dir: Path, indices: Sequence[int]) -> str:
+    """The address of the sprite of these images; it changes when the data set does, so it can be kept for ever."""
+    shape = f"&shape={config.csv_shape}" if config.csv_shape else ""
+    version = sources.version(config.dataset, data_dir)
+    numbers = ",".join(map(str, indices))
+    return f"/datasets/{config.dataset}/{split}/sprite.png?v={version}{shape}&indices={numbers}"
 
 
 def _check(images: sources.ImageSet, indices: Sequence[int]) -> None:
@@ -135,7 +110,7 @@ def _check(images: sources.ImageSet, indices: Sequence[int]) -> None:
             raise NoSuchImage(f"There is no image {index}; they count from 0 to {len(images.labels) - 1:,}.")
 
 
-def _png(pixels: np.ndarray[Any, Any]) -> bytes:
+def png(pixels: np.ndarray[Any, Any]) -> bytes:
     """Pixels of shape [H, W, C], C 1 or 3."""
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     buffer = io.BytesIO()

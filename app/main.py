@@ -14,18 +14,21 @@ from app.config import Settings
 from app.db import Database
 from app.live import Live
 from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
-from app.routes import api, assets, health, images, pages, streams
+from app.routes import api, assets, datasets, health, images, pages, streams
 from app.schema import migrate
+from app.sidecar import Sidecar
 from app.state import State
 
 MOST_BYTES = 256 * 1024
 """Of a request's body: a submission is some kilobytes."""
+LARGER = {"/predict": 8 * 1024 * 1024}
+"""A photograph to be classified is some megabytes."""
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """The web application on the database of `settings`, which is brought to the newest migration first."""
     migrate(settings.database)
-    state = State(settings, Database(settings.database), Live(settings.database), clock)
+    state = State(settings, Database(settings.database), Live(settings.database), clock, Sidecar("trainer.helper"))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -37,6 +40,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
             state.live.close()
+            state.torch.close()
             state.db.close()
 
     app = FastAPI(
@@ -48,10 +52,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.fitroom = state
-    for module in (pages, api, streams, images, assets, health):
+    for module in (pages, api, streams, images, datasets, assets, health):
         app.include_router(module.router)
     errors.install(app)
-    app.add_middleware(BodyLimit, most=MOST_BYTES)
+    app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER)
     app.add_middleware(SameSiteOnly)
     app.add_middleware(SecurityHeaders)
     return app

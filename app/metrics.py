@@ -64,6 +64,10 @@ def _record_epoch(session: Session, held: Claim, event: EpochDone, now: datetime
             images_per_s=event.images_per_s,
             finished_at=datetime.fromtimestamp(event.finished_at, UTC),
             diverged=any(value is None for value in values.values()),
+            data_s=event.timings.data,
+            compute_s=event.timings.compute,
+            validation_s=event.timings.validation,
+            recording_s=event.timings.recording,
             **values,
         )
     )
@@ -193,6 +197,13 @@ def predictions(session: Session, run_id: int, epoch: int | None = None) -> Deco
     )
 
 
+def classes_by_epoch(session: Session, run_id: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """The predicted class of each validation sample after each epoch, shape [E, N]; E is 0 where there are none."""
+    query = select(EpochPredictions.classes).where(EpochPredictions.run_id == run_id).order_by(EpochPredictions.epoch)
+    rows = [np.frombuffer(classes, _UINT16) for classes in session.scalars(query)]
+    return np.stack(rows) if rows else np.empty((0, 0), _UINT16)
+
+
 def log_lines(session: Session, run_id: int) -> list[dict[str, Any]]:
     query = select(Change).where(Change.run_id == run_id, Change.kind == "log").order_by(Change.id)
     return [log_line(row) for row in session.scalars(query)]
@@ -241,7 +252,9 @@ def _describe_start(event: Started) -> str:
         f"{event.parameters:,} parameters, {event.train_samples:,} training and {event.val_samples:,} validation images"
     )
     resumed = f" Resuming after epoch {event.epochs_before}." if event.epochs_before else ""
-    return f"{where}: {what}, {event.loading} loading, ready in {event.seconds:.1f} s.{resumed}"
+    shared = f", {event.processes} processes" if event.processes > 1 else ""
+    how = f"{event.precision}, {event.loading} loading{shared}, ready in {event.seconds:.1f} s."
+    return f"{where}: {what}, {how}{resumed}"
 
 
 def _describe_epoch(event: EpochDone) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -55,18 +56,24 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses a body of more than `most` bytes with 413, by what it says and by what really comes."""
+    """Refuses a body that is too large with 413, by what it says and by what really comes.
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
+    `most` bytes everywhere, but so many as `larger` says where an address ends in one of its keys.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, larger: Mapping[str, int]) -> None:
+        self.app, self.most, self.larger = app, most, larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        path: str = scope["path"]
+        most = next((limit for end, limit in self.larger.items() if path.endswith(end)), self.most)
+        refusal = f"The request is larger than {most // 1024:,} KB."
         said = Headers(scope=scope).get("content-length", "0")
-        if said.isdigit() and int(said) > self.most:
-            await PlainTextResponse(f"{self._refusal}\n", 413)(scope, receive, send)
+        if said.isdigit() and int(said) > most:
+            await PlainTextResponse(f"{refusal}\n", 413)(scope, receive, send)
             return
         received = 0
 
@@ -74,15 +81,11 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.most:
-                raise HTTPException(413, self._refusal)
+            if received > most:
+                raise HTTPException(413, refusal)
             return message
 
         await self.app(scope, counted, send)
-
-    @property
-    def _refusal(self) -> str:
-        return f"The request is larger than {self.most // 1024} KB."
 
 
 class SameSiteOnly:

@@ -133,6 +133,11 @@ class Epoch(Base):
     seconds: Mapped[float]
     train_seconds: Mapped[float]
     images_per_s: Mapped[float]
+    data_s: Mapped[float | None]
+    compute_s: Mapped[float | None]
+    validation_s: Mapped[float | None]
+    recording_s: Mapped[float | None]
+    """Where its time went, as `trainer.events.Timings` splits it; NULL in rows of older versions."""
     finished_at: Mapped[datetime]
     diverged: Mapped[bool] = mapped_column(default=False)
 

@@ -125,10 +125,15 @@ def started(session: Session, held: Claim, event: Started, *, now: datetime) -> 
     record_change(session, held.run_id, "status", now=now)
 
 
-def finish(session: Session, held: Claim, *, now: datetime) -> None:
-    """All epochs are done. Raises `ClaimLost`."""
-    run = _write(session, held, status=Status.FINISHED, finished_at=now, reason="completed", worker=None)
-    message = f"Finished all {run.epochs_done} epochs."
+def finish(session: Session, held: Claim, *, now: datetime, early: bool = False) -> None:
+    """All epochs are done, or early stopping has ended the run. Raises `ClaimLost`."""
+    reason = "early_stopped" if early else "completed"
+    run = _write(session, held, status=Status.FINISHED, finished_at=now, reason=reason, worker=None)
+    if early:
+        patience = _epochs(held.config.patience or 0)
+        message = f"Stopped early after {_epochs(run.epochs_done)}: none of the last {patience} was better."
+    else:
+        message = f"Finished all {run.epochs_done} epochs."
     if run.best_val_accuracy is not None:
         message += f" Best validation accuracy {run.best_val_accuracy:.2%}, after epoch {run.best_epoch}."
     _say_end(session, held.run_id, message, now=now)

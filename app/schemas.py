@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.models import Epoch, Run, Status
+from trainer.presets import Preset
 
 
 class RunOut(BaseModel):
@@ -43,6 +44,9 @@ class RunOut(BaseModel):
     train_accuracy: float | None
     train_loss: float | None
     images_per_s: float | None
+    precision: str | None
+    flops_per_image: int | None = Field(description="Of one training image, forward and backward.")
+    matmul_flops_per_s: float | None = Field(description="What a large matrix product reached on the device.")
 
     @property
     def over(self) -> bool:
@@ -73,7 +77,10 @@ _SAME = (
     *("reason", "message", "epochs_done", "best_epoch", "best_val_accuracy", "val_accuracy", "val_loss"),
     *("train_accuracy", "train_loss", "images_per_s"),
 )
-_FACTS = ("device", "device_name", "parameters", "train_samples", "val_samples", "steps_per_epoch")
+_FACTS = (
+    *("device", "device_name", "parameters", "train_samples", "val_samples", "steps_per_epoch"),
+    *("precision", "flops_per_image", "matmul_flops_per_s"),
+)
 
 
 class EpochOut(BaseModel):
@@ -89,6 +96,10 @@ class EpochOut(BaseModel):
     lr: float
     seconds: float
     images_per_s: float
+    data_s: float | None = Field(description="Of its seconds: waiting for batches.")
+    compute_s: float | None = Field(description="Transforms, forward, backward and optimizer.")
+    validation_s: float | None
+    recording_s: float | None = Field(description="Writing down what the training told.")
     finished_at: datetime
     diverged: bool
 
@@ -117,6 +128,17 @@ class MetricsOut(BaseModel):
 class RunsOut(BaseModel):
     total: int
     runs: list[RunOut]
+
+
+class PresetOut(BaseModel):
+    name: str
+    label: str
+    help: str
+    changes: dict[str, Any] = Field(description="What differs from the defaults.")
+
+    @classmethod
+    def of(cls, preset: Preset) -> PresetOut:
+        return cls(name=preset.name, label=preset.label, help=preset.help, changes=dict(preset.changes))
 
 
 class Problem(BaseModel):

@@ -11,6 +11,7 @@ from app.clock import Clock
 from app.config import Settings
 from app.db import Database
 from app.live import Live
+from app.sidecar import Sidecar
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class State:
     db: Database
     live: Live
     clock: Clock
+    torch: Sidecar
+    """`trainer.helper`: what only torch can answer."""
 
 
 def _state(request: Request) -> State:

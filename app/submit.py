@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from fastapi import Depends, HTTPException, Request
 
 from app import forms, runs, workers
+from app.forms import FormError
 from app.models import Run
 from app.schemas import RunOut
 from app.state import State
+from trainer import sources
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -35,6 +37,8 @@ JsonObject = Annotated[dict[str, Any], Depends(_json)]
 def submit(shared: State, values: dict[str, Any]) -> RunOut:
     """Queue what was asked for. Raises `FormError`."""
     wanted = forms.parse(values)
+    if wanted.config.dataset not in dict(sources.available(shared.settings.data_dir)):
+        raise FormError({"dataset": f"There is no data set {wanted.config.dataset}."})
     now = shared.clock()
     with shared.db.write() as session:
         run = runs.submit(session, wanted.config, name=wanted.name, notes=wanted.notes, tags=wanted.tags, now=now)
@@ -44,6 +48,12 @@ def submit(shared: State, values: dict[str, Any]) -> RunOut:
 def values_of(run: Run) -> dict[str, Any]:
     """A run's settings as the form takes them, for running it again."""
     return {**run.config, "name": run.name, "notes": run.notes, "tags": [tag.name for tag in run.tags]}
+
+
+def dataset_choices(shared: State, chosen: str) -> list[tuple[str, str]]:
+    """Those in the data folder; one that is gone stays offered where it was chosen, and is refused with a word."""
+    choices = sources.available(shared.settings.data_dir)
+    return choices if chosen in dict(choices) else [*choices, (chosen[:80], f"{chosen[:80]} (not here)")]
 
 
 def device_choices(shared: State, chosen: str) -> list[tuple[str, str]]:

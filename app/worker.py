@@ -177,8 +177,8 @@ class Worker:
     def _end(self, held: Claim, finished: Finished, keeper: Keeper) -> None:
         with self._db.write() as session:
             now = self._clock()
-            if finished.reason == "completed":
-                runs.finish(session, held, now=now)
+            if finished.reason in ("completed", "early"):
+                runs.finish(session, held, now=now, early=finished.reason == "early")
             elif keeper.cancel.is_set():
                 runs.cancelled(session, held, now=now)
             else:

@@ -18,7 +18,11 @@ def test_the_web_does_not_import_torch():
 
 
 @pytest.mark.parametrize(
-    "module", ["trainer.config", "trainer.events", "trainer.errors", "trainer.sources", "trainer.fetch"]
+    "module",
+    [
+        f"trainer.{name}"
+        for name in ("config", "events", "errors", "sources", "fetch", "models", "presets", "schedule", "scores")
+    ],
 )
 def test_what_the_web_uses_of_the_trainer_does_not_import_torch(module: str):
     assert "torch" not in imported_by(module)

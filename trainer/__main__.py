@@ -10,10 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from trainer.config import OPTIONS, Option, TrainConfig
+from trainer.config import OPTIONS, TrainConfig
 from trainer.errors import ConfigError, TrainerError
 from trainer.events import EpochDone, Finished, Started, Steps
 from trainer.loop import train
+from trainer.options import Option
+from trainer.presets import PRESETS
 
 
 def main(argv: Sequence[str] | None = None, *, data_dir: Path | None = None) -> int:
@@ -21,7 +23,9 @@ def main(argv: Sequence[str] | None = None, *, data_dir: Path | None = None) -> 
     arguments = vars(_parser(data_dir).parse_args(argv))
     where, run_dir = arguments.pop("data_dir"), arguments.pop("run_dir")
     try:
-        config = TrainConfig(**{name: value for name, value in arguments.items() if value is not None})
+        preset = PRESETS[arguments.pop("preset")].changes
+        chosen = {name: value for name, value in arguments.items() if value is not None}
+        config = TrainConfig.from_dict({**preset, **chosen})
         _follow(config, where, run_dir)
     except ConfigError as error:
         for name, message in error.errors.items():
@@ -40,6 +44,7 @@ def _parser(data_dir: Path | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="train", description="Train an image classifier in this terminal.")
     parser.add_argument("--data-dir", type=Path, default=data_dir or Path("var/data"), help="where data sets are")
     parser.add_argument("--run-dir", type=Path, help="where checkpoints go; a run found there is resumed")
+    parser.add_argument("--preset", choices=list(PRESETS), default="tutorial", help="settings to start from")
     for option in OPTIONS.values():
         parser.add_argument(f"--{option.name.replace('_', '-')}", **_argument(option))
     return parser
@@ -48,6 +53,8 @@ def _parser(data_dir: Path | None) -> argparse.ArgumentParser:
 def _argument(option: Option) -> dict[str, Any]:
     default = option.empty if option.default is None else option.default
     argument: dict[str, Any] = {"help": f"{option.help} [{default}]".replace("%", "%%")}
+    if option.kind == "boolean":
+        return argument | {"action": argparse.BooleanOptionalAction}
     if option.choices:
         return argument | {"choices": [value for value, _ in option.choices]}
     return argument | {"type": {"integer": int, "number": float}.get(option.kind, str), "metavar": "X"}

@@ -2,67 +2,87 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
 
-from trainer.config import TrainConfig
+from trainer.config import OPTIONS, TrainConfig
 from trainer.errors import CheckpointError
+from trainer.schedule import depends_on_length
 
-LAST, BEST = "last.pt", "best.pt"
+if TYPE_CHECKING:
+    from trainer.learner import Learner
+
+LAST, BEST, WEIGHTS = "last.pt", "best.pt", "best.safetensors"
 _FORMAT = 1
-_MAY_DIFFER = {"epochs", "device", "num_workers", "loading"}
+_MAY_DIFFER = {"device", "processes", "num_workers", "loading", "patience"}
 """Settings that a resumed run may have otherwise: they change how long or where it runs, not what it computes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
-    epoch: int
-    best_accuracy: float
+class Progress:
+    """How far a run is."""
+
+    epoch: int = 0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+
+    @property
+    def without_better(self) -> int:
+        """Epochs since the best."""
+        return self.epoch - self.best_epoch
+
+    def after(self, epoch: int, accuracy: float) -> Progress:
+        if accuracy > self.best_accuracy:
+            return Progress(epoch, accuracy, epoch)
+        return Progress(epoch, self.best_accuracy, self.best_epoch)
 
 
-def save(
-    run_dir: Path,
-    config: TrainConfig,
-    model: nn.Module,
-    optimizer: Optimizer,
-    *,
-    epoch: int,
-    best_accuracy: float,
-    best: bool,
-) -> Path:
-    """Save the state after `epoch` as last.pt, and the same file as best.pt when it is the best so far."""
+def save(run_dir: Path, config: TrainConfig, learner: Learner, progress: Progress, classes: Sequence[str]) -> Path:
+    """Save the state as last.pt; when it is the best so far, also as best.pt and its weights as safetensors."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    state = {
-        "format": _FORMAT,
-        "config": config.to_dict(),
-        "epoch": epoch,
-        "best_accuracy": best_accuracy,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
+    state = {"format": _FORMAT, "config": config.to_dict()} | asdict(progress) | learner.state()
     path, part = run_dir / LAST, run_dir / f"{LAST}.part"
-    with part.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    if best:
+    _write(part, lambda: torch.save(state, part))
+    if progress.best_epoch == progress.epoch:
         link = run_dir / f"{BEST}.part"
         link.unlink(missing_ok=True)
         os.link(part, link)
         link.replace(run_dir / BEST)
+        _save_weights(run_dir, config, learner, progress, classes)
     part.replace(path)
-    _sync_folder(run_dir)
+    _sync(run_dir)
     return path
 
 
-def resume(run_dir: Path, config: TrainConfig, model: nn.Module, optimizer: Optimizer) -> Resumed | None:
-    """Put the last state into `model` and `optimizer`; None where there is none.
+def _save_weights(
+    run_dir: Path, config: TrainConfig, learner: Learner, progress: Progress, classes: Sequence[str]
+) -> None:
+    """The weights that were validated, in the format that anyone can load without trusting it."""
+    from safetensors.torch import save_file  # only here: the benchmark runs where there is nothing beside torch
+
+    part = run_dir / f"{WEIGHTS}.part"
+    metadata = {
+        "format": "pt",
+        "config": json.dumps(config.to_dict()),
+        "classes": json.dumps(list(classes)),
+        "shape": json.dumps(asdict(learner.shape)),
+        "statistics": json.dumps(asdict(learner.statistics) if learner.statistics else None),
+        "epoch": str(progress.epoch),
+        "val_accuracy": f"{progress.best_accuracy:.6f}",
+    }
+    weights = {name: tensor.cpu().contiguous() for name, tensor in learner.validated.state_dict().items()}
+    _write(part, lambda: save_file(weights, part, metadata))
+    part.replace(run_dir / WEIGHTS)
+
+
+def resume(run_dir: Path, config: TrainConfig, learner: Learner) -> Progress | None:
+    """Put the last state into `learner`; None where there is none.
 
     Raises `CheckpointError` when the file cannot be read or belongs to another configuration.
     """
@@ -70,16 +90,16 @@ def resume(run_dir: Path, config: TrainConfig, model: nn.Module, optimizer: Opti
     if not path.exists():
         return None
     state = read(path)
+    may_differ = _MAY_DIFFER | (set() if depends_on_length(config) else {"epochs"})
     other = [
         name
         for name, value in config.to_dict().items()
-        if name not in _MAY_DIFFER and state["config"].get(name, value) != value
+        if name not in may_differ and state["config"].get(name, OPTIONS[name].default) != value
     ]
     if other:
         raise CheckpointError(f"{path} belongs to a run with another {', '.join(other)}.")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Resumed(state["epoch"], state["best_accuracy"])
+    learner.load(state)
+    return Progress(state["epoch"], state["best_accuracy"], state.get("best_epoch", state["epoch"]))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -94,9 +114,15 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
-def _sync_folder(folder: Path) -> None:
-    """A rename is only on disk when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _write(path: Path, write: Callable[[], None]) -> None:
+    """Write a file and wait until it is on disk."""
+    write()
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """A file's bytes are on disk only then, and a rename only when its folder is."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

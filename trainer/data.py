@@ -6,12 +6,14 @@ exactly the order that it would have had.
 
 from __future__ import annotations
 
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -22,95 +24,138 @@ from trainer.config import TrainConfig
 from trainer.errors import ConfigError, DataError
 
 Batch = tuple[Tensor, Tensor]
-"""Images float32 [B, C, H, W] in [0, 1] and labels int64 [B], both on the run's device."""
+"""Images uint8 [B, C, H, W] and labels int64 [B], both on the run's device."""
+
+Places = np.ndarray[tuple[int], np.dtype[np.int64]]
+"""Indices into a stored split."""
 
 EVAL_BATCH = 1000
 _CHUNK = 2048
+_WORDS = {"train": "training", "val": "validation"}
 _SHARE_OF_FREE_MEMORY = 0.25
 
 
-class Batches(Protocol):
-    classes: tuple[str, ...]
-    samples: int
-    channels: int
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which share of the batches a process takes: images `rank`, `rank + size`, ... of each training batch."""
 
+    rank: int = 0
+    size: int = 1
+
+
+WHOLE = Part()
+
+
+class Batches(ABC):
+    """One split of a data set, in batches."""
+
+    def __init__(self, config: TrainConfig, images: sources.ImageSet, chosen: Places) -> None:
+        self.classes, self.samples, self.channels = images.classes, len(chosen), images.images.shape[3]
+        self.labels = images.labels[chosen]
+        self._stored, self._chosen, self._seed = images.images, chosen, config.seed
+
+    @abstractmethod
     def train_epoch(self, epoch: int) -> Iterator[Batch]:
         """Each sample at most once, in this epoch's order; the last incomplete batch is dropped."""
 
+    @abstractmethod
     def in_order(self) -> Iterator[Batch]:
-        """Every sample once, in the order of the split."""
+        """Every sample once, in the order of the split, `EVAL_BATCH` at a time; a process takes every size-th batch."""
 
-    def close(self) -> None: ...
+    def statistics(self) -> Statistics:
+        """Per-channel mean and standard deviation of the stored pixels, exact in integers; 1 where all are equal."""
+        sums, squares, count = np.zeros(self.channels, np.int64), np.zeros(self.channels, np.int64), 0
+        for start in range(0, self.samples, _CHUNK):
+            pixels = self._stored[self._chosen[start : start + _CHUNK]].reshape(-1, self.channels).astype(np.int64)
+            sums += pixels.sum(0)
+            squares += (pixels**2).sum(0)
+            count += len(pixels)
+        mean = sums / count
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return Statistics(tuple((mean / 255).tolist()), tuple(np.where(std > 0, std / 255, 1.0).tolist()))
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back what it holds beyond memory."""
 
 
 def permutation(samples: int, *, seed: int, epoch: int) -> Tensor:
     """The order of an epoch, int64 [samples]."""
-    generator = torch.Generator().manual_seed(_mixed(seed, epoch))
+    generator = torch.Generator().manual_seed(mixed(seed, epoch))
     return torch.randperm(samples, generator=generator)
 
 
-def _mixed(seed: int, epoch: int) -> int:
-    """One number of 63 bits from two, spread so that neighbouring seeds and epochs share nothing."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+def mixed(*numbers: int) -> int:
+    """One number of 63 bits from several, spread so that neighbouring seeds and epochs share nothing."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def open_split(config: TrainConfig, split: sources.Split, data_dir: Path, device: torch.device) -> Batches:
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Per-channel mean and standard deviation of the training images, on the scale of [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def open_split(
+    config: TrainConfig, split: sources.Split, data_dir: Path, device: torch.device, part: Part = WHOLE
+) -> Batches:
     """Raises `DataMissing`, `DataError`, and `ConfigError` when the training images do not fill one batch."""
-    images = sources.load(config.dataset, split, data_dir)
+    images = sources.load(config.dataset, split, data_dir, csv_shape=config.csv_shape)
     chosen = sources.subset_indices(len(images), config.train_size if split == "train" else config.val_size)
     if len(chosen) == 0:
-        raise DataError(f"The {split} images are none.")
+        raise DataError(f"There are no {_WORDS[split]} images.")
     if split == "train" and config.batch_size > len(chosen):
         raise ConfigError({"batch_size": f"Is larger than the {len(chosen):,} training images there are."})
     if loading(config, images, len(chosen), device) == "resident":
-        return Resident(config, images, chosen, device)
-    return Loaded(config, split, data_dir, images, chosen, device)
+        return Resident(config, images, chosen, device, part)
+    return Loaded(config, split, data_dir, images, chosen, device, part)
 
 
 def loading(config: TrainConfig, images: sources.ImageSet, samples: int, device: torch.device) -> str:
     """ "resident" or "dataloader"; auto keeps the set on the device when it takes at most a quarter of free memory."""
     if config.loading != "auto":
         return config.loading
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
     size = samples * images.images.shape[3] * config.image_size**2
     return "resident" if size <= free * _SHARE_OF_FREE_MEMORY else "dataloader"
 
 
-class Resident:
+def _free_memory() -> int:
+    import psutil  # only here: the benchmark runs where there is nothing beside torch
+
+    return int(psutil.virtual_memory().available)
+
+
+class Resident(Batches):
     """The whole split as one uint8 tensor on the device; a batch is an index into it."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        images: sources.ImageSet,
-        chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
-        device: torch.device,
+        self, config: TrainConfig, images: sources.ImageSet, chosen: Places, device: torch.device, part: Part
     ) -> None:
-        self.classes, self.samples, self.channels = images.classes, len(chosen), images.images.shape[3]
-        self._batch_size, self._seed, self._device = config.batch_size, config.seed, device
+        super().__init__(config, images, chosen)
+        self._batch_size, self._part, self._device = config.batch_size, part, device
         self._images = torch.cat(
             [
                 to_size(images.images[chosen[start : start + _CHUNK]], config.image_size).to(device)
                 for start in range(0, len(chosen), _CHUNK)
             ]
         )
-        self._labels = torch.from_numpy(images.labels[chosen]).to(device)
+        self._targets = torch.from_numpy(self.labels).to(device)
 
     def train_epoch(self, epoch: int) -> Iterator[Batch]:
         order = permutation(self.samples, seed=self._seed, epoch=epoch).to(self._device)
         for places in order.split(self._batch_size):
             if len(places) == self._batch_size:
-                yield to_float(self._images[places]), self._labels[places]
+                own = places[self._part.rank :: self._part.size]
+                yield self._images[own], self._targets[own]
 
     def in_order(self) -> Iterator[Batch]:
-        for images, labels in zip(self._images.split(EVAL_BATCH), self._labels.split(EVAL_BATCH), strict=True):
-            yield to_float(images), labels
-
-    def close(self) -> None:
-        pass
+        batches = zip(self._images.split(EVAL_BATCH), self._targets.split(EVAL_BATCH), strict=True)
+        return islice(batches, self._part.rank, None, self._part.size)
 
 
-class Loaded:
+class Loaded(Batches):
     """The split read by torch's DataLoader with worker processes, for what does not fit."""
 
     def __init__(
@@ -119,37 +164,49 @@ class Loaded:
         split: sources.Split,
         data_dir: Path,
         images: sources.ImageSet,
-        chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+        chosen: Places,
         device: torch.device,
+        part: Part,
     ) -> None:
-        self.classes, self.samples, self.channels = images.classes, len(chosen), images.images.shape[3]
-        self._seed, self._device = config.seed, device
-        self._order = _Order(self.samples, config.batch_size if split == "train" else EVAL_BATCH)
-        self._loader = DataLoader(
-            _Files(config, split, data_dir, chosen),
-            batch_sampler=self._order,
-            num_workers=config.num_workers,
-            persistent_workers=config.num_workers > 0,
-            pin_memory=device.type == "cuda",
-            # It draws a seed for its workers at each epoch; from torch's own generator that would shift dropout's.
-            generator=torch.Generator(),
-            # Fresh processes: the worker has threads, and a fork would copy their locks.
-            multiprocessing_context="forkserver" if config.num_workers else None,
-        )
+        super().__init__(config, images, chosen)
+        self._device = device
+        self._order = _Order(config.batch_size, part)
+        with warnings.catch_warnings():
+            # More workers than processors are the user's to choose; torch would say so on every run.
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            self._loader = DataLoader(
+                _Files(config, split, data_dir, chosen),
+                batch_sampler=self._order,
+                num_workers=config.num_workers,
+                persistent_workers=config.num_workers > 0,
+                pin_memory=device.type == "cuda",
+                # It draws a seed for its workers at each epoch; from torch's own generator that would shift dropout's.
+                generator=torch.Generator(),
+                # Fresh processes: the worker has threads, and a fork would copy their locks.
+                multiprocessing_context="forkserver" if config.num_workers else None,
+            )
 
     def train_epoch(self, epoch: int) -> Iterator[Batch]:
-        self._order.order = permutation(self.samples, seed=self._seed, epoch=epoch)
-        self._order.drop_last = True
+        self._order.shuffled(permutation(self.samples, seed=self._seed, epoch=epoch))
         return self._batches()
 
     def in_order(self) -> Iterator[Batch]:
-        self._order.order = torch.arange(self.samples)
-        self._order.drop_last = False
+        self._order.straight(self.samples)
         return self._batches()
 
     def _batches(self) -> Iterator[Batch]:
-        for images, labels in self._loader:
-            yield to_float(images.to(self._device, non_blocking=True)), labels.to(self._device, non_blocking=True)
+        try:
+            for images, labels in self._loader:
+                yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+        except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+            # torch has no exception of its own for this: it speaks of pids, or a queue between the processes breaks.
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                raise
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"A data worker ended unexpectedly ({said}). "
+                "It may have run out of memory: fewer data workers, or resident loading, need less."
+            ) from error
 
     def close(self) -> None:
         """End the worker processes now; left to the garbage collector they would outlive the run."""
@@ -159,20 +216,26 @@ class Loaded:
 
 
 class _Order:
-    """A batch sampler whose order is set from outside before each epoch."""
+    """A batch sampler whose batches are set from outside before each pass."""
 
-    def __init__(self, samples: int, batch_size: int) -> None:
-        self.order = torch.arange(samples)
-        self.drop_last = False
-        self._batch_size = batch_size
+    def __init__(self, batch_size: int, part: Part) -> None:
+        self._batch_size, self._part = batch_size, part
+        self._batches: list[Tensor] = []
+
+    def shuffled(self, order: Tensor) -> None:
+        """This process's part of each whole batch of `order`."""
+        whole = [places for places in order.split(self._batch_size) if len(places) == self._batch_size]
+        self._batches = [places[self._part.rank :: self._part.size] for places in whole]
+
+    def straight(self, samples: int) -> None:
+        """Every size-th batch of all samples as they lie."""
+        self._batches = list(torch.arange(samples).split(EVAL_BATCH))[self._part.rank :: self._part.size]
 
     def __iter__(self) -> Iterator[list[int]]:
-        for places in self.order.split(self._batch_size):
-            if not self.drop_last or len(places) == self._batch_size:
-                yield places.tolist()
+        return (places.tolist() for places in self._batches)
 
     def __len__(self) -> int:
-        return len(self.order) // self._batch_size if self.drop_last else -(-len(self.order) // self._batch_size)
+        return len(self._batches)
 
 
 class _Files(Dataset[tuple[Tensor, int]]):
@@ -183,9 +246,10 @@ class _Files(Dataset[tuple[Tensor, int]]):
         config: TrainConfig,
         split: sources.Split,
         data_dir: Path,
-        chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+        chosen: Places,
     ) -> None:
         self._where = (config.dataset, split, data_dir)
+        self._csv_shape = config.csv_shape
         self._chosen, self._size = chosen, config.image_size
         self._images: sources.ImageSet | None = None
 
@@ -194,7 +258,7 @@ class _Files(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
         if self._images is None:
-            self._images = sources.load(*self._where)
+            self._images = sources.load(*self._where, csv_shape=self._csv_shape)
         index = self._chosen[place]
         return to_size(self._images.images[index : index + 1], self._size)[0], int(self._images.labels[index])
 
@@ -204,8 +268,3 @@ def to_size(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int) 
     # A copy: what comes from a memory map is read-only, and torch has no read-only tensors.
     images = torch.from_numpy(np.array(pixels.transpose(0, 3, 1, 2), order="C"))
     return images if images.shape[2:] == (size, size) else resize(images, [size, size], antialias=True)
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [0, 1], as ToTensor does."""
-    return images.to(torch.float32).mul_(1 / 255)

@@ -4,6 +4,7 @@
     ├── ConfigError        a hyper-parameter, or several together, cannot be trained with
     ├── DataError          the data set is missing or is not what it says
     │   └── DataMissing    it is not on this machine; the message says how to get it
+    ├── ProcessLost        one of several training processes ended unexpectedly
     ├── DeviceError        the asked-for device is not there
     ├── OutOfMemory        the device's memory does not hold the run; the message says what to lower
     ├── Diverged           the loss became NaN or infinite
@@ -32,6 +33,10 @@ class ConfigError(TrainerError):
         self.errors = dict(errors)
         super().__init__("; ".join(f"{field}: {message}" for field, message in self.errors.items()))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[dict[str, str]]]:
+        """For the way from one process to another."""
+        return type(self), (self.errors,)
+
 
 class DataError(TrainerError):
     reason = "data"
@@ -39,6 +44,10 @@ class DataError(TrainerError):
 
 class DataMissing(DataError):
     reason = "data_missing"
+
+
+class ProcessLost(TrainerError):
+    reason = "process_lost"
 
 
 class DeviceError(TrainerError):

@@ -30,6 +30,14 @@ class Started:
     """Epochs already in the checkpoint that this run resumed from; 0 for a fresh start."""
     loading: str
     """"resident" or "dataloader": what `auto` was resolved to."""
+    precision: str
+    """"float32", "tf32" or "bfloat16": what `auto` was resolved to."""
+    processes: int
+    """Training processes that share each batch."""
+    flops_per_image: int
+    """Floating-point operations of one training image, forward and backward, of its matrix products."""
+    matmul_flops_per_s: float
+    """What a large matrix product reached on this device, in this precision, when the run started."""
     seconds: float
     """From the call of `train` to this event: reading data, building the model."""
 
@@ -56,10 +64,29 @@ class Predictions:
 
 
 @dataclass(frozen=True, slots=True)
+class Timings:
+    """Where an epoch's wall time went, in seconds.
+
+    On a GPU the host runs ahead: its waiting shows as computing when losses are read.
+    """
+
+    data: float
+    """Waiting for batches."""
+    compute: float
+    """Transforms, forward, backward and optimizer."""
+    validation: float
+    recording: float
+    """Until whoever follows the events had written them."""
+
+
+@dataclass(frozen=True, slots=True)
 class EpochDone:
     epoch: int
     train_loss: float
-    """Mean over the samples seen in this epoch, each with the weights of its own step (dropout on)."""
+    """Mean of what training lowers over the samples seen in this epoch, each with the weights of its own step.
+
+    Dropout, augmentation, label smoothing and class weights included; `val_loss` is the plain cross-entropy.
+    """
     train_accuracy: float
     val_loss: float
     val_accuracy: float
@@ -71,6 +98,7 @@ class EpochDone:
     images_per_s: float
     """Training images per second of `train_seconds`."""
     finished_at: float
+    timings: Timings
     predictions: Predictions
 
 
@@ -90,8 +118,9 @@ class CheckpointSaved:
 class Finished:
     """The last event of a run that did not raise."""
 
-    reason: Literal["completed", "stopped"]
-    """"stopped": `should_stop` said so; the epoch under way was not finished."""
+    reason: Literal["completed", "early", "stopped"]
+    """"early": no better validation accuracy for `patience` epochs. "stopped": `should_stop` said so; the epoch under
+    way was not finished."""
     epochs: int
     """Whole epochs done, those before a resume included."""
     seconds: float

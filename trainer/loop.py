@@ -12,17 +12,18 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from trainer import checkpoint, devices
+from trainer import checkpoint, describe, devices
 from trainer.config import TrainConfig
-from trainer.data import Batches, Loaded, open_split
-from trainer.errors import ConfigError, Diverged, OutOfMemory
-from trainer.events import CheckpointSaved, EpochDone, Event, Finished, Predictions, Started, Steps
-from trainer.models import Shape, build
+from trainer.data import Loaded, Part, open_split
+from trainer.errors import Diverged, OutOfMemory
+from trainer.events import CheckpointSaved, EpochDone, Event, Finished, Started, Steps, Timings
+from trainer.group import Alone, Group
+from trainer.learner import Learner
 
 READ_LOSSES_S = 1.0
 """Seconds between two readings of the losses; each makes the host wait for the device, and a row be written."""
@@ -43,8 +44,31 @@ def train(
 
     Raises a `TrainerError` (see trainer.errors) where training cannot start or go on.
     """
+    if config.processes > 1:
+        from trainer import distributed
+
+        yield from distributed.train(config, data_dir=data_dir, run_dir=run_dir, should_stop=should_stop)
+    else:
+        device = devices.resolve(config.device)
+        yield from follow(config, device, Alone(), data_dir=data_dir, run_dir=run_dir, should_stop=should_stop)
+
+
+def follow(
+    config: TrainConfig,
+    device: torch.device,
+    group: Group,
+    *,
+    data_dir: Path,
+    run_dir: Path | None,
+    should_stop: ShouldStop,
+) -> Iterator[Event]:
+    """`train` as one process of `group` sees it; every process tells all events but `CheckpointSaved`."""
     try:
-        yield from _train(config, data_dir, run_dir, should_stop)
+        run = _Run(config, device, group, data_dir, run_dir, should_stop)
+        try:
+            yield from run.events()
+        finally:
+            run.close()
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
             f"The device ran out of memory ({str(error).partition('. ')[0]}). "
@@ -52,112 +76,162 @@ def train(
         ) from error
 
 
-def _train(config: TrainConfig, data_dir: Path, run_dir: Path | None, should_stop: ShouldStop) -> Iterator[Event]:
-    begun = time.perf_counter()
-    device = devices.resolve(config.device)
-    train_set = open_split(config, "train", data_dir, device)
-    val_set = open_split(config, "val", data_dir, device)
-    try:
-        torch.manual_seed(config.seed)
-        model = build(config, Shape(train_set.channels, config.image_size, len(train_set.classes)))
-        model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = make_optimizer(config, model)
-        resumed = checkpoint.resume(run_dir, config, model, optimizer) if run_dir else None
-        done, best_accuracy = (resumed.epoch, resumed.best_accuracy) if resumed else (0, -math.inf)
-        yield Started(
+class _Run:
+    """One run from start, or from where its checkpoint left it, to its end."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        group: Group,
+        data_dir: Path,
+        run_dir: Path | None,
+        should_stop: ShouldStop,
+    ) -> None:
+        self._begun = time.perf_counter()
+        self._config, self._device, self._group = config, device, group
+        self._run_dir, self._should_stop = run_dir, should_stop
+        part = Part(group.rank, group.size)
+        self._train_set = open_split(config, "train", data_dir, device, part)
+        self._val_set = open_split(config, "val", data_dir, device, part)
+        self._learner = Learner(config, self._train_set, device, group)
+        resumed = checkpoint.resume(run_dir, config, self._learner) if run_dir else None
+        self._progress = resumed or checkpoint.Progress()
+
+    def events(self) -> Iterator[Event]:
+        yield self._started()
+        for epoch in range(self._progress.epoch + 1, self._config.epochs + 1):
+            if self._progress.without_better >= (self._config.patience or math.inf):
+                yield self._finished("early", epoch - 1)
+                return
+            done = yield from self._epoch(epoch)
+            if done is None:
+                yield self._finished("stopped", epoch - 1)
+                return
+            yield done
+            self._progress = self._progress.after(epoch, done.val_accuracy)
+            if self._run_dir and self._group.rank == 0:
+                yield self._save(self._run_dir)
+        yield self._finished("completed", self._config.epochs)
+
+    def close(self) -> None:
+        self._train_set.close()
+        self._val_set.close()
+
+    def _epoch(self, epoch: int) -> Generator[Steps, None, EpochDone | None]:
+        """Train and validate once; None if stopped."""
+        watch = _Watch()
+        trained = yield from self._pass(epoch, watch)
+        train_seconds = watch.total
+        if trained is None:
+            return None
+        # Processes that share a run must not part ways: only one alone may stop half-way here.
+        validated = self._learner.validate(self._val_set, self._should_stop if self._group.size == 1 else never)
+        watch.lap("validation")
+        if validated is None:
+            return None
+        val_loss, val_accuracy, predictions = validated
+        return EpochDone(
+            epoch=epoch,
+            train_loss=trained[0],
+            train_accuracy=trained[1],
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            lr=self._learner.lr,
+            seconds=watch.total,
+            train_seconds=train_seconds,
+            images_per_s=self._learner.steps_per_epoch * self._config.batch_size / train_seconds,
+            finished_at=time.time(),
+            timings=watch.timings(),
+            predictions=predictions,
+        )
+
+    def _pass(self, epoch: int, watch: _Watch) -> Generator[Steps, None, tuple[float, float] | None]:
+        """Once over the training images. Returns mean loss and accuracy over the images seen, None if stopped."""
+        learner, group = self._learner, self._group
+        learner.start_epoch(epoch)
+        steps = learner.steps_per_epoch
+        first = unread = (epoch - 1) * steps
+        pending: list[Tensor] = []
+        losses: list[float] = []
+        correct = torch.zeros((), dtype=torch.float64, device=self._device)
+        read_at = time.perf_counter()
+
+        def due() -> bool:
+            return time.perf_counter() - read_at >= READ_LOSSES_S
+
+        for place, (images, labels) in enumerate(self._train_set.train_epoch(epoch)):
+            watch.lap("data")
+            stop, read = group.decide(place, stop=self._should_stop, read=due)
+            if stop:
+                return None
+            share, hits = learner.step(images, labels, first + place)
+            pending.append(share)
+            correct += hits
+            if not read and place < steps - 1:
+                watch.lap("compute")
+                continue
+            # One transfer for all losses since the last: this is where the host waits for the device.
+            block = Steps(epoch, unread, tuple(group.sum(torch.stack(pending)).tolist()))
+            losses += block.losses
+            unread, pending = unread + len(block.losses), []
+            watch.lap("compute")
+            yield block
+            watch.lap("recording")
+            _check_finite(block, self._config)
+            read_at = time.perf_counter()
+        # All batches are equally large, so the mean of their means is the mean over the images seen.
+        return math.fsum(losses) / steps, float(group.sum(correct)) / (steps * self._config.batch_size)
+
+    def _started(self) -> Started:
+        config, device, learner = self._config, self._device, self._learner
+        return Started(
             device=str(device),
             device_name=devices.name_of(device),
             threads=torch.get_num_threads(),
-            parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-            classes=train_set.classes,
-            train_samples=train_set.samples,
-            val_samples=val_set.samples,
-            steps_per_epoch=train_set.samples // config.batch_size,
-            epochs_before=done,
-            loading="dataloader" if isinstance(train_set, Loaded) else "resident",
-            seconds=time.perf_counter() - begun,
+            parameters=sum(weight.numel() for weight in learner.model.parameters() if weight.requires_grad),
+            classes=self._train_set.classes,
+            train_samples=self._train_set.samples,
+            val_samples=self._val_set.samples,
+            steps_per_epoch=learner.steps_per_epoch,
+            epochs_before=self._progress.epoch,
+            loading="dataloader" if isinstance(self._train_set, Loaded) else "resident",
+            precision=learner.precision,
+            processes=self._group.size,
+            flops_per_image=describe.training_flops(config, learner.shape),
+            matmul_flops_per_s=devices.matmul_rate(device, learner.precision),
+            seconds=time.perf_counter() - self._begun,
         )
-        for epoch in range(done + 1, config.epochs + 1):
-            # Dropout of an epoch depends on seed and epoch alone, so a resumed run needs no saved generator.
-            torch.manual_seed(config.seed + 1_000_003 * epoch)
-            started = time.perf_counter()
-            trained = yield from _train_epoch(config, epoch, model, optimizer, train_set, should_stop)
-            trained_at = time.perf_counter()
-            validated = None if trained is None else _validate(model, val_set, should_stop)
-            if trained is None or validated is None:
-                yield Finished("stopped", epoch - 1, time.perf_counter() - begun)
-                return
-            train_loss, train_accuracy = trained
-            val_loss, val_accuracy, predictions = validated
-            yield EpochDone(
-                epoch=epoch,
-                train_loss=train_loss,
-                train_accuracy=train_accuracy,
-                val_loss=val_loss,
-                val_accuracy=val_accuracy,
-                lr=optimizer.param_groups[0]["lr"],
-                seconds=time.perf_counter() - started,
-                train_seconds=trained_at - started,
-                images_per_s=train_set.samples // config.batch_size * config.batch_size / (trained_at - started),
-                finished_at=time.time(),
-                predictions=predictions,
-            )
-            best = val_accuracy > best_accuracy
-            best_accuracy = max(val_accuracy, best_accuracy)
-            if run_dir:
-                yield _save(run_dir, config, model, optimizer, epoch, best_accuracy, best)
-        yield Finished("completed", config.epochs, time.perf_counter() - begun)
-    finally:
-        train_set.close()
-        val_set.close()
+
+    def _finished(self, reason: Literal["completed", "early", "stopped"], epochs: int) -> Finished:
+        return Finished(reason, epochs, time.perf_counter() - self._begun)
+
+    def _save(self, run_dir: Path) -> CheckpointSaved:
+        begun = time.perf_counter()
+        path = checkpoint.save(run_dir, self._config, self._learner, self._progress, self._train_set.classes)
+        best = self._progress.best_epoch == self._progress.epoch
+        return CheckpointSaved(self._progress.epoch, str(path), path.stat().st_size, time.perf_counter() - begun, best)
 
 
-def _train_epoch(
-    config: TrainConfig,
-    epoch: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Batches,
-    should_stop: ShouldStop,
-) -> Generator[Steps, None, tuple[float, float] | None]:
-    """One pass over the training images. Returns mean loss and accuracy over the images seen, None if stopped."""
-    model.train()
-    first = (epoch - 1) * (batches.samples // config.batch_size)
-    pending: list[Tensor] = []
-    loss_sum, correct, seen = 0.0, None, 0
-    read_at = time.perf_counter()
-    for images, labels in batches.train_epoch(epoch):
-        if should_stop():
-            return None
-        optimizer.zero_grad(set_to_none=True)
-        logits = model(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
-        optimizer.step()
-        pending.append(loss.detach())
-        hits = (logits.detach().argmax(1) == labels).sum()
-        correct = hits if correct is None else correct + hits
-        seen += len(labels)
-        if time.perf_counter() - read_at >= READ_LOSSES_S:
-            block, first, pending = _read(epoch, first, pending)
-            loss_sum += math.fsum(block.losses)
-            yield block
-            _check_finite(block, config)
-            read_at = time.perf_counter()
-    if pending:
-        block, first, pending = _read(epoch, first, pending)
-        loss_sum += math.fsum(block.losses)
-        yield block
-        _check_finite(block, config)
-    assert correct is not None  # noqa: S101 - open_split made sure of one whole batch
-    # All batches are equally large, so the mean of their means is the mean over the images seen.
-    return loss_sum * config.batch_size / seen, int(correct) / seen
+class _Watch:
+    """Splits wall time by what it was spent on."""
 
+    def __init__(self) -> None:
+        self._begun = self._at = time.perf_counter()
+        self._spent = dict.fromkeys(("data", "compute", "validation", "recording"), 0.0)
 
-def _read(epoch: int, first: int, pending: list[Tensor]) -> tuple[Steps, int, list[Tensor]]:
-    """The losses since the last reading, in one transfer: this is where the host waits for the device."""
-    block = Steps(epoch, first, tuple(torch.stack(pending).tolist()))
-    return block, first + len(pending), []
+    def lap(self, kind: str) -> None:
+        """The time since the last lap was spent on `kind`."""
+        now = time.perf_counter()
+        self._spent[kind] += now - self._at
+        self._at = now
+
+    @property
+    def total(self) -> float:
+        return self._at - self._begun
+
+    def timings(self) -> Timings:
+        return Timings(**self._spent)
 
 
 def _check_finite(block: Steps, config: TrainConfig) -> None:
@@ -167,62 +241,3 @@ def _check_finite(block: Steps, config: TrainConfig) -> None:
                 f"The loss became {'NaN' if math.isnan(loss) else 'infinite'} in epoch {block.epoch}, "
                 f"step {block.first_step + place}. A learning rate lower than {config.lr:g} may help."
             )
-
-
-def _validate(model: nn.Module, batches: Batches, should_stop: ShouldStop) -> tuple[float, float, Predictions] | None:
-    """Mean loss, accuracy and each image's prediction over the whole validation split; None if stopped."""
-    model.eval()
-    loss_sum: Tensor | None = None
-    correct: Tensor | None = None
-    classes, confidences = [], []
-    with torch.inference_mode():
-        for images, labels in batches.in_order():
-            if should_stop():
-                return None
-            logits = model(images.contiguous(memory_format=torch.channels_last)).float()
-            confidence, predicted = logits.softmax(1).max(1)
-            loss, hits = F.cross_entropy(logits, labels, reduction="sum"), (predicted == labels).sum()
-            loss_sum = loss if loss_sum is None else loss_sum + loss
-            correct = hits if correct is None else correct + hits
-            classes.append(predicted)
-            confidences.append(confidence)
-        assert loss_sum is not None  # noqa: S101 - open_split refuses an empty split
-        assert correct is not None  # noqa: S101
-        return (
-            float(loss_sum) / batches.samples,
-            int(correct) / batches.samples,
-            Predictions(
-                torch.cat(classes).cpu().numpy().astype("<u2").tobytes(),
-                torch.cat(confidences).nan_to_num(0).mul(65535).round().cpu().numpy().astype("<u2").tobytes(),
-            ),
-        )
-
-
-def make_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of `config`, in torch's fused form where there is one: one kernel instead of dozens a step."""
-    weights = model.parameters()
-    match config.optimizer:
-        case "adam":
-            return torch.optim.Adam(weights, lr=config.lr, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(weights, lr=config.lr, fused=True)
-        case "sgd":
-            return torch.optim.SGD(weights, lr=config.lr, momentum=0.9, fused=True)
-        case "rmsprop":
-            return torch.optim.RMSprop(weights, lr=config.lr)
-        case other:
-            raise ConfigError({"optimizer": f"{other} is not known."})
-
-
-def _save(
-    run_dir: Path,
-    config: TrainConfig,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    best_accuracy: float,
-    best: bool,
-) -> CheckpointSaved:
-    begun = time.perf_counter()
-    path = checkpoint.save(run_dir, config, model, optimizer, epoch=epoch, best_accuracy=best_accuracy, best=best)
-    return CheckpointSaved(epoch, str(path), path.stat().st_size, time.perf_counter() - begun, best)

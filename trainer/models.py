@@ -1,14 +1,22 @@
-"""The networks, by name. Each takes images [N, C, H, W] in [0, 1] and gives logits [N, classes]."""
+"""The networks, by name. Each takes images [N, C, H, W] and gives logits [N, classes].
+
+This module is free of torch until a network is built: the form is made from `REGISTRY`, and it must not wait for torch.
+To add a network, write one function with `@architecture`; what it takes by keyword becomes settings of a run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from trainer.errors import ConfigError
+from trainer.options import Option
 
-from trainer.config import TrainConfig
+if TYPE_CHECKING:
+    from torch import nn
+
+MODEL = "Model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,41 +28,90 @@ class Shape:
     classes: int
 
 
-Builder = Callable[[TrainConfig, Shape], nn.Module]
-REGISTRY: dict[str, Builder] = {}
+Builder = Callable[..., "nn.Module"]
 
 
-def architecture(name: str) -> Callable[[Builder], Builder]:
-    """Register a function that builds a network under the name that `TrainConfig.arch` chooses it by."""
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    name: str
+    label: str
+    smallest: int
+    """Pixels a side of the smallest image that its layers leave something of."""
+    options: tuple[Option, ...]
+    """The settings that only this network has; each is called `<architecture>_<keyword>`."""
+    builder: Builder
+
+    def keyword(self, option: Option) -> str:
+        return option.name.removeprefix(f"{self.name}_")
+
+
+REGISTRY: dict[str, Architecture] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole-numbered keyword of a network."""
+
+    default: int
+    label: str
+    help: str
+    minimum: int
+    maximum: int
+
+
+def architecture(name: str, label: str, *, smallest: int = 1, **keywords: Whole) -> Callable[[Builder], Builder]:
+    """Register a function `(shape, dropout, **keywords) -> nn.Module` under the name that a run chooses it by."""
 
     def register(builder: Builder) -> Builder:
-        REGISTRY[name] = builder
+        options = tuple(
+            Option(
+                name=f"{name}_{keyword}",
+                label=item.label,
+                help=item.help,
+                group=MODEL,
+                kind="integer",
+                default=item.default,
+                minimum=item.minimum,
+                maximum=item.maximum,
+                applies=("arch", (name,)),
+            )
+            for keyword, item in keywords.items()
+        )
+        REGISTRY[name] = Architecture(name, label, smallest, options, builder)
         return builder
 
     return register
 
 
-def build(config: TrainConfig, shape: Shape) -> nn.Module:
-    return REGISTRY[config.arch](config, shape)
+def build(arch: str, shape: Shape, *, dropout: float, options: Mapping[str, Any]) -> nn.Module:
+    """The network with fresh weights. Raises `ConfigError` when the images are too small for it."""
+    chosen = REGISTRY[arch]
+    if shape.size < chosen.smallest:
+        raise ConfigError({"image_size": f"{chosen.label.partition(':')[0]} needs at least {chosen.smallest} pixels."})
+    return chosen.builder(shape, dropout, **options)
 
 
-@architecture("net")
-def net(config: TrainConfig, shape: Shape) -> nn.Module:
+@architecture("net", "Net: the tutorial's CNN", smallest=16)
+def net(shape: Shape, dropout: float) -> nn.Module:
     """The tutorial's CNN; its 1024 features at 28 pixels follow the image size here.
 
     ReLU stands after the pooling instead of before it: the two commute (both keep the order of values), and it
     works on a quarter of them.
     """
+    from torch import nn
+
+    from trainer.layers import Dropout
+
     side = ((shape.size - 4) // 2 - 4) // 2
     return nn.Sequential(
         nn.Conv2d(shape.channels, 32, 5),
         nn.MaxPool2d(2),
         nn.ReLU(inplace=True),
-        Dropout(config.dropout),
+        Dropout(dropout),
         nn.Conv2d(32, 64, 5),
         nn.MaxPool2d(2),
         nn.ReLU(inplace=True),
-        Dropout(config.dropout),
+        Dropout(dropout),
         nn.Flatten(),
         nn.Linear(64 * side * side, 512),
         nn.ReLU(inplace=True),
@@ -62,32 +119,88 @@ def net(config: TrainConfig, shape: Shape) -> nn.Module:
     )
 
 
-class Dropout(nn.Module):
-    """Dropout whose mask is drawn as 16-bit integers, four from each 64-bit number of torch's generator.
+@architecture(
+    "mlp",
+    "MLP: fully connected layers",
+    width=Whole(512, "Width", "Units of each hidden layer.", 1, 8192),
+    depth=Whole(2, "Depth", "Hidden layers.", 1, 16),
+)
+def mlp(shape: Shape, dropout: float, *, width: int, depth: int) -> nn.Module:
+    """A multi-layer perceptron on the flattened pixels."""
+    from torch import nn
 
-    On a CPU drawing the mask is a fifth of the tutorial's step; this draws a quarter as much. `p` is rounded to
-    1/65536, and the kept values are scaled by what is really kept, so the expectation is exact.
-    """
+    from trainer.layers import Dropout
 
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.dropped = round(p * 65536)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.dropped == 0:
-            return x
-        count = x.numel()
-        numbers = torch.empty(-(-count // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        kept = numbers.view(torch.int16)[:count] >= self.dropped - 32768
-        # The mask takes x's own strides: channels_last must not be undone by a view.
-        mask = torch.empty_like(x).copy_(kept.view_as(x)) if x.is_contiguous() else _like(kept, x)
-        return x * mask.mul_(65536 / (65536 - self.dropped))
-
-    def extra_repr(self) -> str:
-        return f"p={self.dropped / 65536:g}"
+    layers: list[nn.Module] = [nn.Flatten()]
+    features = shape.channels * shape.size**2
+    for _ in range(depth):
+        layers += [nn.Linear(features, width), nn.ReLU(inplace=True), Dropout(dropout)]
+        features = width
+    return nn.Sequential(*layers, nn.Linear(features, shape.classes))
 
 
-def _like(kept: Tensor, x: Tensor) -> Tensor:
-    """`kept`, shape [x.numel()], as a mask of x's type and memory order; x is channels_last."""
-    n, c, h, w = x.shape
-    return kept.view(n, h, w, c).permute(0, 3, 1, 2).to(x.dtype)
+@architecture("lenet", "LeNet-5: LeCun's CNN of 1998", smallest=12)
+def lenet(shape: Shape, dropout: float) -> nn.Module:
+    """LeNet-5 (LeCun et al., 1998) with the ReLU and max-pooling that it is trained with today."""
+    from torch import nn
+
+    from trainer.layers import Dropout
+
+    side = (shape.size // 2 - 4) // 2
+    return nn.Sequential(
+        nn.Conv2d(shape.channels, 6, 5, padding=2),
+        nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(6, 16, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(16 * side * side, 120),
+        nn.ReLU(inplace=True),
+        Dropout(dropout),
+        nn.Linear(120, 84),
+        nn.ReLU(inplace=True),
+        Dropout(dropout),
+        nn.Linear(84, shape.classes),
+    )
+
+
+@architecture(
+    "resnet",
+    "ResNet-9: small, with BatchNorm",
+    smallest=8,
+    width=Whole(32, "Width", "Channels of the first layer; the last has eight times as many.", 4, 256),
+)
+def resnet(shape: Shape, dropout: float, *, width: int) -> nn.Module:
+    """Nine layers with two residual blocks, after David Page's "How to Train Your ResNet" (myrtle.ai, 2018)."""
+    from torch import nn
+
+    from trainer.layers import Dropout, Residual, conv_bn
+
+    return nn.Sequential(
+        conv_bn(shape.channels, width),
+        conv_bn(width, 2 * width, pool=True),
+        Residual(2 * width),
+        conv_bn(2 * width, 4 * width, pool=True),
+        conv_bn(4 * width, 8 * width, pool=True),
+        Residual(8 * width),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        Dropout(dropout),
+        nn.Linear(8 * width, shape.classes),
+    )
+
+
+@architecture("resnet18", "ResNet-18: torchvision's, for small images", smallest=8)
+def resnet18(shape: Shape, dropout: float) -> nn.Module:
+    """torchvision's ResNet-18 (He et al., 2015), with the 3x3 stem without pooling that small images ask for."""
+    from torch import nn
+    from torchvision.models import resnet18 as torchvision_resnet18
+
+    from trainer.layers import Dropout
+
+    network: nn.Module = torchvision_resnet18(num_classes=shape.classes)
+    network.conv1 = nn.Conv2d(shape.channels, 64, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    network.fc = nn.Sequential(Dropout(dropout), nn.Linear(512, shape.classes))
+    return network

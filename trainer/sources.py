@@ -1,4 +1,4 @@
-"""Data sets as they lie on disk, read through a memory map. numpy only: the web server draws samples from here."""
+"""Data sets as they lie on disk, read through a memory map. Free of torch: the web server draws samples here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trainer import csv_images
 from trainer.errors import DataError, DataMissing
 
 Split = Literal["train", "val"]
@@ -25,6 +26,8 @@ FASHION_MNIST = (
     "Bag",
     "Ankle boot",
 )
+CSV = "csv:"
+"""What the id of a data set in CSV files begins with; its folder's name follows."""
 _PREFIX = {"train": "train", "val": "t10k"}
 _UBYTE = 0x08
 
@@ -43,8 +46,15 @@ class ImageSet:
         return len(self.labels)
 
 
-def load(dataset: str, split: Split, data_dir: Path) -> ImageSet:
-    """Raises `DataMissing` when the files are not there, `DataError` when they are not what they should be."""
+def load(dataset: str, split: Split, data_dir: Path, *, csv_shape: str | None = None, convert: bool = True) -> ImageSet:
+    """Raises `DataMissing` when the files are not there, `DataError` when they are not what they should be.
+
+    A CSV file that has not been read yet is read now, which takes seconds; without `convert` it counts as missing.
+    """
+    if dataset.startswith(CSV):
+        name = dataset.removeprefix(CSV)
+        images, numbers, count = csv_images.load(data_dir, name, split, shape=csv_shape, convert=convert)
+        return ImageSet(images, numbers, tuple(map(str, range(count))))
     folder = fashion_mnist_folder(data_dir)
     images = read_idx(folder / f"{_PREFIX[split]}-images-idx3-ubyte", dimensions=3)
     labels = read_idx(folder / f"{_PREFIX[split]}-labels-idx1-ubyte", dimensions=1)
@@ -53,6 +63,22 @@ def load(dataset: str, split: Split, data_dir: Path) -> ImageSet:
     if len(labels) and int(labels.max()) >= len(FASHION_MNIST):
         raise DataError(f"{folder} has a label {int(labels.max())}; Fashion-MNIST's go from 0 to 9.")
     return ImageSet(images[..., np.newaxis], labels.astype(np.int64), FASHION_MNIST)
+
+
+def available(data_dir: Path) -> list[tuple[str, str]]:
+    """(id, label) of the data sets that a run may name; Fashion-MNIST whether or not it has been fetched."""
+    found = ["fashion-mnist", *(f"{CSV}{name}" for name in csv_images.names(data_dir))]
+    return [(dataset, label(dataset)) for dataset in found]
+
+
+def label(dataset: str) -> str:
+    """A data set's name as a person reads it."""
+    return f"{dataset.removeprefix(CSV)} (CSV)" if dataset.startswith(CSV) else "Fashion-MNIST"
+
+
+def version(dataset: str, data_dir: Path) -> str:
+    """Part of the addresses of its images, which are kept for ever. Raises `DataMissing`, `DataError`."""
+    return csv_images.version(data_dir, dataset.removeprefix(CSV)) if dataset.startswith(CSV) else "1"
 
 
 def fashion_mnist_folder(data_dir: Path) -> Path:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
 
-from app import comparison, forms, images, listing, metrics, runs
-from app.schemas import EpochOut, MetricsOut, Problem, RunOut, RunsOut, StepsOut
-from app.state import Shared
+from app import comparison, evaluation, forms, images, listing, metrics, networks, preview, runs, tryout
+from app.schemas import EpochOut, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut
+from app.state import Shared, State
 from app.submit import JsonObject, submit
-from trainer.config import OPTIONS, Option
+from trainer.config import OPTIONS
+from trainer.options import Option
+from trainer.presets import PRESETS
 
 router = APIRouter(
     prefix="/api/v1",
     responses={status: {"model": Problem} for status in (404, 422)},
     generate_unique_id_function=lambda route: route.name,
 )
+
+
+async def _content(request: Request) -> bytes:
+    return await request.body()
+
+
+Content = Annotated[bytes, Depends(_content)]
 
 
 def _json_schema(option: Option) -> dict[str, Any]:
@@ -53,6 +62,12 @@ _SUBMISSION = {
                             "maxItems": forms.TAGS,
                         },
                     }
+                    | {
+                        "preset": {
+                            "enum": list(PRESETS),
+                            "description": "Settings to start from; others beside it win.",
+                        }
+                    }
                     | {option.name: _json_schema(option) for option in OPTIONS.values()},
                 },
                 "example": {"name": "first try", "epochs": 3, "lr": 0.001},
@@ -68,6 +83,25 @@ def submit_run(values: JsonObject, response: Response, shared: Shared) -> RunOut
     run = submit(shared, values)
     response.headers["Location"] = f"/api/v1/runs/{run.id}"
     return run
+
+
+@router.post("/network", openapi_extra=_SUBMISSION)
+def describe_network(values: JsonObject, shared: Shared) -> networks.NetworkOut:
+    """The layers, parameters and operations of the network that these settings would train."""
+    return networks.describe(shared, forms.parse(values).config)
+
+
+@router.get("/augmented.png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+def preview_augmentation(request: Request, shared: Shared) -> Response:
+    """The first training images as they are, and three times as settings in the query would feed them."""
+    config = forms.parse({"batch_size": "1", **request.query_params}).config
+    return Response(preview.augmented(shared, config), media_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/presets")
+def list_presets() -> list[PresetOut]:
+    """Ready-made settings to start from."""
+    return [PresetOut.of(preset) for preset in PRESETS.values()]
 
 
 @router.get("/runs")
@@ -104,23 +138,70 @@ def get_metrics(run_id: int, shared: Shared) -> MetricsOut:
         )
 
 
+AtEpoch = Annotated[int | None, Query(ge=1, le=10**6, description="Left out: the newest.")]
+
+
 @router.get("/runs/{run_id}/predictions")
 def get_predictions(
     run_id: int,
     shared: Shared,
-    epoch: Annotated[int | None, Query(ge=1, le=10**6, description="Left out: the newest.")] = None,
-    show: Literal["first", "mistakes"] = "first",
+    epoch: AtEpoch = None,
+    show: Annotated[
+        str, Query(pattern=evaluation.SHOW, description="first, mistakes, or numbers of classes: true-predicted.")
+    ] = "first",
 ) -> JSONResponse:
     """A grid of validation images with what the model said of them after an epoch."""
+    grid = evaluation.grid(_told(shared, run_id, epoch), shared.settings.data_dir, show=show)
+    return JSONResponse({name: getattr(grid, name) for name in grid.__slots__})
+
+
+@router.get("/runs/{run_id}/confusion")
+def get_confusion(run_id: int, shared: Shared, epoch: AtEpoch = None) -> evaluation.ConfusionOut:
+    """The confusion matrix of the validation images after an epoch, and precision, recall and F1 of each class."""
+    return evaluation.confusion(_told(shared, run_id, epoch), shared.settings.data_dir)
+
+
+@router.get("/runs/{run_id}/calibration")
+def get_calibration(run_id: int, shared: Shared, epoch: AtEpoch = None) -> evaluation.CalibrationOut:
+    """How often the model is right where it is how sure, and the expected calibration error."""
+    return evaluation.calibration(_told(shared, run_id, epoch), shared.settings.data_dir)
+
+
+def _told(shared: State, run_id: int, epoch: int | None) -> evaluation.Told:
+    with shared.db.read() as session:
+        return evaluation.Told.of(session, run_id, epoch)
+
+
+@router.post(
+    "/runs/{run_id}/predict",
+    openapi_extra={"requestBody": {"required": True, "content": {"image/*": {"schema": {"format": "binary"}}}}},
+)
+def predict_image(
+    run_id: int,
+    content: Content,
+    shared: Shared,
+    invert: tryout.Invert = "auto",
+    crop: bool = True,
+) -> tryout.Prediction:
+    """What the network of the best epoch says of the image in the body, and where it looked."""
+    with shared.db.read() as session:
+        config = runs.config_of(runs.get(session, run_id))
+    weights = shared.settings.weights(run_id)
+    if not weights.exists():
+        raise images.NoSuchImage(f"Run {run_id} has no saved weights.")
+    like = images.image_set(config.dataset, "train", shared.settings.data_dir, config.csv_shape)
+    return tryout.predict(shared.torch, weights, content, like, invert=invert, crop=crop)
+
+
+@router.get("/runs/{run_id}/weights", response_class=FileResponse)
+def get_weights(run_id: int, shared: Shared) -> FileResponse:
+    """The weights of the best epoch as safetensors; settings, classes and epoch are in its metadata."""
     with shared.db.read() as session:
         run = runs.get(session, run_id)
-        predicted = metrics.predictions(session, run_id, epoch)
-    if predicted is None:
-        raise images.NoSuchImage("There are no predictions of that epoch yet.")
-    config = runs.config_of(run)
-    url = f"/api/v1/runs/{run_id}/predictions?show={show}"
-    grid = images.predictions(config, shared.settings.data_dir, predicted, show=show, url=url)
-    return JSONResponse({name: getattr(grid, name) for name in grid.__slots__})
+    path = shared.settings.weights(run_id)
+    if not path.exists():
+        raise images.NoSuchImage(f"Run {run_id} has no saved weights.")
+    return FileResponse(path, filename=f"{run.config['arch']}-run{run_id}.safetensors")
 
 
 @router.post("/runs/{run_id}/cancel", responses={409: {"model": Problem}})

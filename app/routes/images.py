@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from starlette.responses import Response
 
-from app import images
+from app import browse, images
 from app.images import MOST_IN_SPRITE
 from app.routes.assets import FOR_EVER
 from app.state import Shared
@@ -16,27 +16,41 @@ from trainer.sources import ImageSet, Split
 
 router = APIRouter(include_in_schema=False)
 
-_NAMES = {name for name, _ in OPTIONS["dataset"].choices}
+Shape = Annotated[str | None, Query(max_length=20, pattern=OPTIONS["csv_shape"].pattern)]
 
 
 @router.get("/datasets/{dataset}/{split}/sprite.png")
-def sprite(dataset: str, split: Split, indices: Annotated[str, Query(max_length=4000)], shared: Shared) -> Response:
-    """The images at `indices` (numbers and commas), ten a row."""
+def sprite(
+    dataset: str,
+    split: Split,
+    indices: Annotated[str, Query(max_length=4000)],
+    shared: Shared,
+    shape: Shape = None,
+) -> Response:
+    """The images at `indices` (numbers and commas), ten a row; `v` in the address only tells versions apart."""
     numbers = indices.split(",")
     if len(numbers) > MOST_IN_SPRITE or not all(n.isascii() and n.isdigit() and len(n) < 12 for n in numbers):
         raise HTTPException(422, f"indices: numbers with commas between, at most {MOST_IN_SPRITE}")
-    return _png(images.sprite(_images(dataset, split, shared), [int(n) for n in numbers]))
+    return _png(images.sprite(_images(dataset, split, shape, shared), [int(n) for n in numbers]))
+
+
+@router.get("/datasets/{dataset}/{split}/means.png")
+def means(dataset: str, split: Split, shared: Shared) -> Response:
+    """The mean image of each class, ten a row."""
+    if OPTIONS["dataset"].check(dataset) is not None:
+        raise HTTPException(404)
+    return _png(browse.means(dataset, split, shared.settings.data_dir))
 
 
 @router.get("/datasets/{dataset}/{split}/images/{index}.png")
-def single(dataset: str, split: Split, index: int, shared: Shared) -> Response:
-    return _png(images.single(_images(dataset, split, shared), index))
+def single(dataset: str, split: Split, index: int, shared: Shared, shape: Shape = None) -> Response:
+    return _png(images.single(_images(dataset, split, shape, shared), index))
 
 
-def _images(dataset: str, split: Split, shared: Shared) -> ImageSet:
-    if dataset not in _NAMES:
+def _images(dataset: str, split: Split, shape: str | None, shared: Shared) -> ImageSet:
+    if OPTIONS["dataset"].check(dataset) is not None:
         raise HTTPException(404)
-    return images.image_set(dataset, split, shared.settings.data_dir)
+    return images.image_set(dataset, split, shared.settings.data_dir, shape)
 
 
 def _png(content: bytes) -> Response:

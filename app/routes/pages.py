@@ -7,21 +7,31 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from app import charts, comparison, forms, images, listing, metrics, runs
+from app import charts, comparison, evaluation, forms, hard, images, listing, metrics, paired, runs
 from app.forms import FormError
 from app.models import Run
 from app.pages import templates
-from app.schemas import EpochOut, RunOut
+from app.schemas import EpochOut, PresetOut, RunOut
 from app.state import Shared, State
-from app.submit import Form, device_choices, submit, values_of
+from app.submit import Form, dataset_choices, device_choices, submit, values_of
 from trainer.config import OPTIONS
 from trainer.errors import DataError
+from trainer.presets import PRESETS
 
 router = APIRouter(include_in_schema=False)
 
-Show = Literal["first", "mistakes"]
+TIME_PARTS = (
+    {"name": "data", "label": "Data", "help": "Waiting for batches"},
+    {"name": "compute", "label": "Computing", "help": "Transforms, forward, backward and optimizer"},
+    {"name": "validation", "label": "Validation", "help": "Going over the validation images"},
+    {"name": "recording", "label": "Recording", "help": "Writing down losses, predictions and epochs"},
+)
+
+AtEpoch = Annotated[int | None, Query(ge=1, le=10**6)]
+Show = Annotated[str, Query(pattern=evaluation.SHOW)]
 
 
 @router.get("/")
@@ -49,9 +59,16 @@ def show_rows(
 
 
 @router.get("/runs/new")
-def show_form(request: Request, shared: Shared, from_id: Annotated[int | None, Query(alias="from")] = None) -> Response:
+def show_form(
+    request: Request,
+    shared: Shared,
+    from_id: Annotated[int | None, Query(alias="from")] = None,
+    preset: str = "tutorial",
+    dataset: Annotated[str, Query(max_length=80)] = OPTIONS["dataset"].default,
+) -> Response:
     if from_id is None:
-        return _form_page(request, shared, {}, {})
+        chosen = PRESETS.get(preset, PRESETS["tutorial"])
+        return _form_page(request, shared, chosen.values | {"dataset": dataset}, {}, preset=chosen.name)
     with shared.db.read() as session:
         run = runs.get(session, from_id)
         return _form_page(request, shared, values_of(run), {}, from_run=RunOut.of(run, now=shared.clock()))
@@ -67,12 +84,12 @@ def submit_form(request: Request, values: Form, shared: Shared) -> Response:
 
 
 @router.get("/runs/{run_id}")
-def show_run(request: Request, run_id: int, shared: Shared, show: Show = "first") -> Response:
+def show_run(request: Request, run_id: int, shared: Shared, show: Show = "first", epoch: AtEpoch = None) -> Response:
     with shared.db.read() as session:
         run = runs.get(session, run_id)
         epochs = metrics.epochs(session, run_id)
         steps = metrics.steps(session, run_id)
-        predicted = metrics.predictions(session, run_id)
+        told = _told(session, run_id, epoch)
         context = {
             "log": metrics.log_lines(session, run_id),
             "ahead": runs.ahead(session, run),
@@ -93,11 +110,65 @@ def show_run(request: Request, run_id: int, shared: Shared, show: Show = "first"
                 "steps": charts.steps(),
             },
             "step_blocks": [asdict(block) for block in steps],
+            "time_parts": TIME_PARTS,
+            "has_weights": shared.settings.weights(run_id).exists(),
             "show": show,
+            "chosen_epoch": epoch,
             "nav": "runs",
         }
-        | _grids(shared, run, predicted, show),
+        | _evaluated(shared, run, told, show),
     )
+
+
+@router.get("/runs/{run_id}/try")
+def show_try(request: Request, run_id: int, shared: Shared) -> Response:
+    """A page to give the run's network an image and see what it says."""
+    with shared.db.read() as session:
+        run = RunOut.of(runs.get(session, run_id), now=shared.clock())
+    ready = shared.settings.weights(run_id).exists()
+    return templates.TemplateResponse(request, "try.html", {"run": run, "ready": ready, "nav": "runs"})
+
+
+@router.get("/runs/{run_id}/hard")
+def show_hard(
+    request: Request,
+    run_id: int,
+    shared: Shared,
+    kind: Literal["always", "forgotten", "flipping", "labels"] = "always",
+) -> Response:
+    """The validation images that the run finds hard."""
+    with shared.db.read() as session:
+        run = RunOut.of(runs.get(session, run_id), now=shared.clock())
+        told, by_epoch = _told(session, run_id, None), metrics.classes_by_epoch(session, run_id)
+    context = {"run": run, "kinds": hard.KINDS, "chosen": kind, "epochs": len(by_epoch), "nav": "runs"}
+    try:
+        context["hard"] = hard.find(told, by_epoch, shared.settings.data_dir, kind=kind) if told else None
+    except (DataError, images.NoSuchImage) as error:
+        context["no_images"] = str(error)
+    return templates.TemplateResponse(request, "hard.html", context)
+
+
+@router.get("/runs/{run_id}/samples.csv")
+def download_samples(run_id: int, shared: Shared) -> Response:
+    """Every validation image with its prediction and how it fared over the epochs."""
+    with shared.db.read() as session:
+        told, by_epoch = evaluation.Told.of(session, run_id), metrics.classes_by_epoch(session, run_id)
+    text = hard.as_csv(told, by_epoch, shared.settings.data_dir)
+    headers = {"Content-Disposition": f'attachment; filename="run{run_id}-samples.csv"'}
+    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@router.get("/runs/{run_id}/confusion")
+def show_confusion(request: Request, run_id: int, shared: Shared, epoch: AtEpoch = None) -> Response:
+    """The part of a run's page that shows it class by class, for a page that wants another epoch's."""
+    with shared.db.read() as session:
+        told = evaluation.Told.of(session, run_id, epoch)
+    context = {
+        "run": {"id": run_id},
+        "confusion": evaluation.confusion(told, shared.settings.data_dir),
+        "calibration": evaluation.calibration(told, shared.settings.data_dir),
+    }
+    return templates.TemplateResponse(request, "partials/confusion.html", context)
 
 
 @router.post("/runs/{run_id}/cancel")
@@ -125,6 +196,28 @@ def confirm_delete(request: Request, run_id: int, shared: Shared) -> Response:
 def delete(run_id: int, shared: Shared) -> Response:
     runs.delete_with_files(shared.db, shared.settings, run_id, now=shared.clock())
     return RedirectResponse("/runs", 303)
+
+
+@router.get("/compare/images")
+def show_pair(
+    request: Request,
+    shared: Shared,
+    run_ids: Annotated[list[int], Query(alias="runs", min_length=2, max_length=2)],
+    kind: Literal["first", "second", "neither"] = "first",
+) -> Response:
+    """Two runs on the same validation images."""
+    context: dict[str, Any] = {"kind": kind, "nav": "runs"}
+    with shared.db.read() as session:
+        context["runs"] = [RunOut.of(runs.get(session, run_id), now=shared.clock()) for run_id in run_ids]
+        told = [_told(session, run_id, None) for run_id in run_ids]
+    try:
+        first, second = told
+        if first is None or second is None:
+            raise images.NoSuchImage("One of the two runs has not done an epoch yet.")
+        context["pair"] = paired.of(first, second, shared.settings.data_dir, kind=kind)
+    except (DataError, images.NoSuchImage) as error:
+        context["problem"] = str(error)
+    return templates.TemplateResponse(request, "paired.html", context)
 
 
 @router.get("/compare")
@@ -169,11 +262,23 @@ def _table(shared: State, query: listing.Query) -> dict[str, Any]:
 
 
 def _form_page(
-    request: Request, shared: State, values: dict[str, Any], errors: dict[str, str], from_run: RunOut | None = None
+    request: Request,
+    shared: State,
+    values: dict[str, Any],
+    errors: dict[str, str],
+    *,
+    from_run: RunOut | None = None,
+    preset: str | None = None,
 ) -> Response:
-    devices = device_choices(shared, str(values.get("device", "auto")))
+    choices = {
+        "device": device_choices(shared, str(values.get("device", "auto"))),
+        "dataset": dataset_choices(shared, str(values.get("dataset", "fashion-mnist"))),
+    }
     form = {
-        "groups": forms.groups(values, errors, devices),
+        "groups": forms.groups(values, errors, choices),
+        "presets": [PresetOut.of(item) for item in PRESETS.values()],
+        "defaults": {name: forms.shown(option.default) for name, option in OPTIONS.items()},
+        "preset": preset,
         "values": values,
         "errors": errors,
         "from_run": from_run,
@@ -192,18 +297,29 @@ def _config_rows(run: Run) -> list[dict[str, Any]]:
             "is_default": run.config.get(name, option.default) == option.default,
         }
         for name, option in OPTIONS.items()
+        if option.applies_to(run.config)
     ]
 
 
-def _grids(
-    shared: State, run: Run, predicted: metrics.DecodedPredictions | None, show: str
-) -> dict[str, images.Grid | str | None]:
-    """The sample and prediction grids; without the data set's files the page still stands, and says why."""
-    config, data_dir = runs.config_of(run), shared.settings.data_dir
-    url = f"/api/v1/runs/{run.id}/predictions?show={show}"
+def _evaluated(shared: State, run: Run, told: evaluation.Told | None, show: str) -> dict[str, Any]:
+    """The grids, the confusion matrix and the calibration; without the data set's files the page still says why."""
+    data_dir = shared.settings.data_dir
     try:
-        samples = images.samples(config, data_dir)
-        grid = None if predicted is None else images.predictions(config, data_dir, predicted, show=show, url=url)
+        return {
+            "samples": images.samples(runs.config_of(run), data_dir),
+            "predictions": evaluation.grid(told, data_dir, show=show) if told else None,
+            "confusion": evaluation.confusion(told, data_dir) if told else None,
+            "calibration": evaluation.calibration(told, data_dir) if told else None,
+            "no_images": "",
+        }
     except (DataError, images.NoSuchImage) as error:
-        return {"samples": None, "predictions": None, "no_images": str(error)}
-    return {"samples": samples, "predictions": grid, "no_images": ""}
+        missing = dict.fromkeys(("samples", "predictions", "confusion", "calibration"))
+        return {**missing, "no_images": str(error)}
+
+
+def _told(session: Session, run_id: int, epoch: int | None) -> evaluation.Told | None:
+    """None where nothing has been told of that epoch yet: the page stands without it."""
+    try:
+        return evaluation.Told.of(session, run_id, epoch)
+    except images.NoSuchImage:
+        return None

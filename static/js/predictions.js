@@ -6,11 +6,13 @@ export class Predictions {
   #root;
   #runId;
   #show;
-  #epoch = 0;
+  #epoch;
+  #asked = 0;
   #sprite;
 
-  /** @param {HTMLElement} root @param {string} runId @param {string} show */
-  constructor(root, runId, show) {
+  /** @param {HTMLElement} root @param {string} runId @param {string} show @param {number} epoch */
+  constructor(root, runId, show, epoch) {
+    this.#epoch = epoch;
     this.#root = root;
     this.#runId = runId;
     this.#show = show;
@@ -23,15 +25,28 @@ export class Predictions {
     }
   }
 
-  async refresh() {
-    const answer = await fetch(`/api/v1/runs/${this.#runId}/predictions?show=${this.#show}`);
-    if (!answer.ok) return;
+  /** Show what the model said after an epoch. @param {number} epoch */
+  async refresh(epoch) {
+    this.#epoch = epoch;
+    if (!epoch) return; // nothing is done yet
+    // Answers may overtake each other; only that to the last question counts.
+    const asked = ++this.#asked;
+    const answer = await fetch(`/api/v1/runs/${this.#runId}/predictions?show=${this.#show}&epoch=${epoch}`);
+    if (!answer.ok || asked !== this.#asked) return;
     const grid = await answer.json();
-    // Answers may overtake each other; an older epoch never replaces a newer one.
-    if (grid.epoch < this.#epoch) return;
-    this.#epoch = grid.epoch;
     await loaded(grid.sprite_url);
-    this.#render(grid);
+    if (asked === this.#asked) this.#render(grid);
+  }
+
+  /** Show the images of one cell of the confusion matrix. @param {string} cell "true-predicted" @param {string} label */
+  showCell(cell, label) {
+    const link = /** @type {HTMLAnchorElement} */ (this.#root.querySelector("[data-show-cell]"));
+    link.hidden = false;
+    link.dataset.show = cell;
+    link.href = `?show=${cell}#predictions`;
+    link.textContent = label;
+    this.#choose(link);
+    this.#root.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   }
 
   /** @param {HTMLAnchorElement} link */
@@ -39,8 +54,10 @@ export class Predictions {
     this.#show = link.dataset.show ?? "first";
     for (const other of this.#root.querySelectorAll("[data-show]")) other.removeAttribute("aria-current");
     link.setAttribute("aria-current", "true");
-    history.replaceState(null, "", link.href);
-    void this.refresh();
+    const address = new URL(location.href);
+    address.searchParams.set("show", this.#show);
+    history.replaceState(null, "", address);
+    void this.refresh(this.#epoch);
   }
 
   /** @param {any} grid */

@@ -1,12 +1,15 @@
 // A run's page: the stream's events go to the parts that show them.
 
+import { Confusion } from "./confusion.js";
 import { EpochCurves, StepCurve } from "./curves.js";
 import { openDialogs } from "./dialogs.js";
+import { EpochChoice, latest } from "./epochs.js";
 import { fill, format, localTimes } from "./format.js";
 import { Predictions } from "./predictions.js";
 import { over, showBadge } from "./status.js";
 import { Stream } from "./stream.js";
 import { EpochTable, Log } from "./tables.js";
+import { TimeShares } from "./time.js";
 
 /** @param {string} id @returns {HTMLElement} */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -20,7 +23,12 @@ class RunPage {
   #epochs = new EpochCurves(page.epochs, page.figures);
   #table = new EpochTable(byId("epochs"));
   #log = new Log(byId("log"));
-  #predictions = new Predictions(byId("predictions"), root.dataset.runId ?? "", page.show);
+  #predictions = new Predictions(byId("predictions"), root.dataset.runId ?? "", page.show, page.epoch ?? page.run.epochs_done);
+  #confusion = new Confusion(byId("by-class"), root.dataset.runId ?? "", (cell, label) => this.#predictions.showCell(cell, label));
+  #choice = new EpochChoice(byId("epoch-choice"), page.run.epochs_done, latest(async (epoch) => {
+    await Promise.all([this.#predictions.refresh(epoch), this.#confusion.refresh(epoch)]);
+  }));
+  #time = new TimeShares(byId("time"), page.epochs);
   /** @type {Stream | null} */
   #stream = null;
 
@@ -63,7 +71,8 @@ class RunPage {
     const best = better ? { best_val_accuracy: row.val_accuracy, best_epoch: row.epoch } : {};
     const done = Math.max(this.#run.epochs_done, row.epoch);
     this.#update({ ...this.#run, ...row, ...best, epochs_done: done, eta_s: (this.#run.epochs - done) * row.seconds, duration_s: this.#duration() });
-    void this.#predictions.refresh();
+    this.#time.add(row);
+    this.#choice.arrived(done);
   }
 
   #show() {
@@ -80,8 +89,13 @@ class RunPage {
     const cancel = /** @type {HTMLButtonElement} */ (root.querySelector("[data-cancel]"));
     cancel.disabled = run.cancel_requested;
     cancel.textContent = run.cancel_requested ? "Cancelling …" : "Cancel run";
+    // The weights are saved a moment after the epoch is told; whoever clicks is later still.
+    if (run.best_epoch) {
+      for (const link of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-weights]"))) link.hidden = false;
+    }
     document.title = `${run.status === "running" ? `${run.epochs_done}/${run.epochs} · ` : ""}${run.name} · Fitroom`;
     this.#table.markBest(run.best_epoch);
+    this.#time.achieved(run);
     this.#showProgress();
     this.#tick();
   }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.events import EpochDone, Predictions, Started, Steps
+from trainer.events import EpochDone, Predictions, Started, Steps, Timings
 
 
 def started(*, epochs_before: int = 0) -> Started:
@@ -19,6 +19,10 @@ def started(*, epochs_before: int = 0) -> Started:
         steps_per_epoch=4,
         epochs_before=epochs_before,
         loading="resident",
+        precision="float32",
+        processes=1,
+        flops_per_image=24_000_000,
+        matmul_flops_per_s=1e11,
         seconds=0.5,
     )
 
@@ -39,6 +43,7 @@ def epoch(number: int, *, val_accuracy: float = 0.8, train_loss: float = 0.5, pr
         seconds=2.0,
         train_seconds=1.5,
         images_per_s=5000.0,
+        timings=Timings(data=0.1, compute=1.4, validation=0.4, recording=0.1),
         finished_at=1_767_323_045.0 + number,
         predictions=Predictions(
             (np.arange(predictions) % 10).astype("<u2").tobytes(), np.full(predictions, 65535, "<u2").tobytes()

@@ -144,6 +144,26 @@ def test_a_reconnect_goes_on_after_the_last_event_it_has(client: TestClient, db:
         assert [line[4:] for line in rest.splitlines() if line.startswith("id: ")] == ids[place + 1 :]
 
 
+def test_a_preset_gives_way_to_what_is_said_beside_it(client: TestClient):
+    run = client.post("/api/v1/runs", json={"preset": "accurate", "epochs": 2}).json()
+    assert (run["config"]["epochs"], run["config"]["flip"], run["config"]["optimizer"]) == (2, True, "adamw")
+    refused = client.post("/api/v1/runs", json={"preset": "best"})
+    assert set(refused.json()["errors"]) == {"preset"}
+    presets = client.get("/api/v1/presets").json()
+    assert [preset["name"] for preset in presets] == ["tutorial", "fast", "accurate", "accurate-resnet"]
+    for preset in presets:
+        assert client.post("/api/v1/runs", json=preset["changes"]).status_code == 201
+
+
+def test_a_network_is_described_before_it_is_trained(client: TestClient):
+    told = client.post("/api/v1/network", json={"arch": "mlp", "mlp_width": 10, "mlp_depth": 1}).json()
+    assert told["parameters"] == 784 * 10 + 10 + 10 * 10 + 10
+    assert [layer["kind"] for layer in told["layers"]] == ["Flatten", "Linear", "ReLU", "Dropout", "Linear"]
+    assert told["layers"][1]["flops"] == 2 * 784 * 10
+    refused = client.post("/api/v1/network", json={"arch": "mlp", "mlp_width": 0})
+    assert set(refused.json()["errors"]) == {"mlp_width"}
+
+
 def test_cancelling_twice_is_a_conflict(client: TestClient):
     run_id = submit(client)
     assert client.post(f"/api/v1/runs/{run_id}/cancel").json()["status"] == "cancelled"
@@ -182,7 +202,7 @@ def test_runs_are_filtered_searched_and_sorted(client: TestClient):
 def test_the_document_describes_every_setting(client: TestClient):
     document = client.get("/api/v1/openapi.json").json()
     body = document["paths"]["/api/v1/runs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(body["properties"]) == {*OPTIONS, "name", "notes", "tags"}
+    assert set(body["properties"]) == {*OPTIONS, "name", "notes", "tags", "preset"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sqlalchemy import event as sqlalchemy_event
 
 from app import metrics, runs
 from app.db import Database
+from app.models import EpochPredictions
 from tests.app import factories
 from trainer import sources
 from trainer.config import OPTIONS
@@ -123,6 +124,138 @@ def test_mistakes_are_the_wrong_ones_only(client: TestClient, db: Database, cloc
     assert grid["epoch"] == 1
 
 
+def test_a_cell_of_the_confusion_matrix_leads_to_just_its_images(client: TestClient, db: Database, clock: FakeClock):
+    run_id = with_history(client, db, clock)
+    told = client.get(f"/api/v1/runs/{run_id}/confusion").json()
+    assert told["epoch"] == 2
+    assert sum(map(sum, told["matrix"])) == 100
+    true, said = next((t, s) for t, row in enumerate(told["matrix"]) for s, n in enumerate(row) if t != s and n > 1)
+    items = client.get(f"/api/v1/runs/{run_id}/predictions?show={true}-{said}").json()["items"]
+    assert len(items) == told["matrix"][true][said]
+    assert {(item["true"], item["predicted"]) for item in items} == {(true, said)}
+    page = client.get(f"/runs/{run_id}?show={true}-{said}").text
+    assert f"{sources.FASHION_MNIST[true]} as {sources.FASHION_MNIST[said]}</a>" in page
+    assert page.count('class="wrong"') == len(items)
+
+
+def test_scores_by_class_are_those_of_the_recorded_predictions(
+    client: TestClient, db: Database, clock: FakeClock, data_dir: Path
+):
+    """The factory says class i % 10 of image i, whatever it is."""
+    told = client.get(f"/api/v1/runs/{with_history(client, db, clock)}/confusion?epoch=1").json()
+    truth = sources.load("fashion-mnist", "val", data_dir).labels[sources.subset_indices(10_000, 100)]
+    said = np.arange(100) % 10
+    for label, row in enumerate(told["classes"]):
+        hits = int(((truth == label) & (said == label)).sum())
+        assert row["support"] == (truth == label).sum()
+        assert row["precision"] == pytest.approx(hits / 10)
+        assert row["recall"] == pytest.approx(hits / row["support"])
+
+
+def test_calibration_sorts_predictions_by_confidence(
+    client: TestClient, db: Database, clock: FakeClock, data_dir: Path
+):
+    """The factory is always entirely sure."""
+    told = client.get(f"/api/v1/runs/{with_history(client, db, clock)}/calibration").json()
+    truth = sources.load("fashion-mnist", "val", data_dir).labels[sources.subset_indices(10_000, 100)]
+    right = int((truth == np.arange(100) % 10).sum())
+    assert [(item["right"], item["wrong"]) for item in told["bins"]] == [(0, 0)] * 9 + [(right, 100 - right)]
+    assert told["error"] == pytest.approx(1 - right / 100)
+    assert "Expected calibration error" in client.get(f"/runs/{1}").text
+
+
+def test_hard_images_are_shown_by_kind_and_as_csv(client: TestClient, db: Database, clock: FakeClock, data_dir: Path):
+    """The factory says the same in both epochs: what is wrong is always wrong, and nothing is forgotten."""
+    run_id = with_history(client, db, clock)
+    truth = sources.load("fashion-mnist", "val", data_dir).labels[sources.subset_indices(10_000, 100)]
+    wrong = int((truth != np.arange(100) % 10).sum())
+    page = client.get(f"/runs/{run_id}/hard").text
+    assert f"<b>{wrong}</b> images" in page
+    assert page.count("wrong 2 of 2 times</span>") == wrong
+    assert "<b>0</b> images" in client.get(f"/runs/{run_id}/hard?kind=forgotten").text
+    # Of a class that it never said rightly nobody knows how sure it usually is.
+    said = np.arange(100) % 10
+    suspected = int(((truth != said) & np.isin(said, said[truth == said])).sum())
+    assert client.get(f"/runs/{run_id}/hard?kind=labels").text.count('class="wrong"') == suspected
+    lines = client.get(f"/runs/{run_id}/samples.csv").text.splitlines()
+    assert lines[0].startswith("index,true,predicted,confidence,times_wrong")
+    assert len(lines) == 101
+    assert sum(line.split(",")[4] == "2" for line in lines[1:]) == wrong
+
+
+def test_a_run_without_predictions_has_no_hard_images_yet(client: TestClient):
+    run_id = client.post("/api/v1/runs", json={}).json()["id"]
+    assert "They come with the first epoch." in client.get(f"/runs/{run_id}/hard").text
+    assert client.get(f"/runs/{run_id}/samples.csv").status_code == 404
+
+
+def test_a_runs_page_looks_back_to_an_epoch(client: TestClient, db: Database, clock: FakeClock):
+    run_id = with_history(client, db, clock)
+    assert "after epoch 1" in client.get(f"/runs/{run_id}?epoch=1").text
+    later = client.get(f"/runs/{run_id}?epoch=7")
+    assert later.status_code == 200
+    assert client.get(f"/runs/{run_id}/confusion?epoch=7").status_code == 404
+
+
+@pytest.mark.parametrize("show", ["99-3", "12345-0"])
+def test_a_cell_that_there_is_not_shows_nothing_and_breaks_nothing(
+    client: TestClient, db: Database, clock: FakeClock, show: str
+):
+    run_id = with_history(client, db, clock)
+    assert client.get(f"/runs/{run_id}?show={show}").status_code == 200
+    assert client.get(f"/api/v1/runs/{run_id}/predictions?show={show}").json()["items"] == []
+
+
+def test_a_preset_fills_the_form(client: TestClient):
+    page = client.get("/runs/new?preset=accurate-resnet").text
+    assert '<option value="resnet" selected>' in page
+    assert re.search(r'data-preset="accurate-resnet" aria-current="true"', page)
+    assert client.get("/runs/new?preset=none").text == client.get("/runs/new").text
+
+
+def test_a_field_that_means_nothing_beside_the_others_is_hidden(client: TestClient):
+    page = client.get("/runs/new").text
+    fields = re.findall(r'<div class="field "([^>]*)>\s*<label for="field-(\w+)"', page)
+    hidden = {name for attributes, name in fields if attributes.rstrip().endswith("hidden")}
+    assert {"momentum", "nesterov", "step_epochs", "mix_alpha", "resnet_width", "csv_shape"} <= hidden
+    assert not hidden & {"lr", "epochs", "schedule", "flip", "device"}
+
+
+def test_a_csv_data_set_is_offered_run_and_seen(client: TestClient, home_with_data: Settings, data_dir: Path):
+    """The data folder of the tests is the real one, by a link: this one is put in its place."""
+    home_with_data.data_dir.unlink()
+    folder = home_with_data.data_dir / "csv" / "shoes"
+    folder.mkdir(parents=True)
+    assert "shoes" not in client.get("/runs/new").text
+    refused = client.post("/api/v1/runs", json={"dataset": "csv:shoes"})
+    assert refused.json()["errors"] == {"dataset": "There is no data set csv:shoes."}
+    (folder / "train.csv").write_text("".join(f"{n % 2},{','.join([str(n)] * 6)}\n" for n in range(24)))
+    assert '<option value="csv:shoes"' in client.get("/runs/new").text
+    fields = {"dataset": "csv:shoes", "csv_shape": "2x3", "batch_size": 4, "epochs": 1}
+    run_id = client.post("/api/v1/runs", json=fields).json()["id"]
+    assert "train.csv is read when a run on it starts" in client.get(f"/runs/{run_id}").text
+    sources.load("csv:shoes", "train", home_with_data.data_dir, csv_shape="2x3")
+    page = client.get(f"/runs/{run_id}").text
+    address = re.search(r'href="(/datasets/csv:shoes/train/sprite.png[^"]+)"', page)
+    assert address
+    picture = Image.open(io.BytesIO(client.get(address[1].replace("&amp;", "&")).content))
+    # Images of 2 x 3 stand in cells of 3 x 3, ten a row.
+    assert picture.size == (30, 6)
+
+
+def test_weights_are_downloaded_once_there_are_some(
+    client: TestClient, db: Database, clock: FakeClock, home_with_data: Settings
+):
+    run_id = with_history(client, db, clock)
+    assert client.get(f"/api/v1/runs/{run_id}/weights").status_code == 404
+    path = home_with_data.weights(run_id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    answer = client.get(f"/api/v1/runs/{run_id}/weights")
+    assert answer.content == b"weights"
+    assert f"net-run{run_id}.safetensors" in answer.headers["content-disposition"]
+
+
 def test_a_prediction_names_the_images_own_class(client: TestClient, db: Database, clock: FakeClock, data_dir: Path):
     run_id = with_history(client, db, clock)
     labels = sources.load("fashion-mnist", "val", data_dir).labels
@@ -217,6 +350,35 @@ def test_comparing_shows_only_the_settings_that_differ(client: TestClient):
     assert re.findall(r"<td>(.*?)</td>", table[0]) == ["0.1", "0.01"]
 
 
+def test_two_runs_are_held_against_each_other_on_the_same_images(
+    client: TestClient, db: Database, clock: FakeClock, data_dir: Path
+):
+    first, second = with_history(client, db, clock, name="one"), with_history(client, db, clock, name="other")
+    truth = sources.load("fashion-mnist", "val", data_dir).labels[sources.subset_indices(10_000, 100)]
+    with db.write() as session:
+        recorded = session.get_one(EpochPredictions, (second, 2))
+        recorded.classes = truth.astype("<u2").tobytes()  # the other one knows everything
+    right = int((truth == np.arange(100) % 10).sum())
+    assert "/compare/images" in client.get(f"/compare?runs={first}&runs={second}").text
+    page = client.get(f"/compare/images?runs={first}&runs={second}&kind=second").text
+    assert "The difference is larger than chance would give" in page
+    assert f"Both are right on {right} images, none of them on 0." in page
+    assert f"Only B is right <b>{100 - right}</b>" in page
+    assert page.count('class="said good">B ✓') == min(40, 100 - right)
+    alike = client.get(f"/compare/images?runs={first}&runs={first}").text
+    assert "They are right equally often." in alike
+
+
+def test_two_runs_on_different_images_cannot_be_held_against_each_other(
+    client: TestClient, db: Database, clock: FakeClock
+):
+    first = with_history(client, db, clock)
+    queued = client.post("/api/v1/runs", json={"val_size": 50}).json()["id"]
+    assert "has not done an epoch yet" in client.get(f"/compare/images?runs={first}&runs={queued}").text
+    assert client.get(f"/compare/images?runs={first}").status_code == 422
+    assert client.get(f"/compare/images?runs={first}&runs=99").status_code == 404
+
+
 def test_the_table_is_paged(client: TestClient):
     for _ in range(51):
         client.post("/api/v1/runs", json={})
@@ -257,9 +419,9 @@ def test_a_data_set_that_is_missing_does_not_take_the_page_with_it(
 ):
     run_id = with_history(client, db, clock)
     home_with_data.data_dir.unlink()
-    from app.images import image_set
+    from app.images import _image_set
 
-    image_set.cache_clear()
+    _image_set.cache_clear()
     page = client.get(f"/runs/{run_id}")
     assert page.status_code == 200
     assert "Run `make data`" in page.text

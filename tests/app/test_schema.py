@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from app import schema
+from app import metrics, runs, schema
+from app.config import ROOT
+from app.db import Database
 from app.models import Base
 from app.schema import SchemaError, migrate, schema_state
 
@@ -88,3 +91,38 @@ def test_a_migration_that_breaks_leaves_nothing_half_done(tmp_path: Path, monkey
     assert schema_state(database).current is None
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+
+def test_a_filled_database_of_the_version_before_keeps_its_epochs(tmp_path: Path):
+    """0002 adds where an epoch's time went, which the epochs of 0001 do not know."""
+    database = tmp_path / "fitroom.db"
+    upgrade_to(database, "0001")
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(
+            "INSERT INTO runs (id, name, notes, config, status, cancel_requested, attempt, times_lost, created_at, "
+            "epochs_done) VALUES (1, 'old', '', ?, 'finished', 0, 1, 0, '2026-01-01 00:00:00', 1)",
+            ['{"epochs": 2, "dropout": 0.3}'],
+        )
+        connection.execute(
+            "INSERT INTO epochs (run_id, epoch, attempt, train_loss, val_accuracy, lr, seconds, train_seconds, "
+            "images_per_s, finished_at, diverged) VALUES (1, 1, 1, 0.5, 0.8, 0.001, 2, 1.5, 5000, "
+            "'2026-01-01 00:00:02', 0)"
+        )
+        connection.commit()
+    migrate(database)
+    db = Database(database)
+    with db.read() as session:
+        (epoch,) = metrics.epochs(session, 1)
+        config = runs.config_of(runs.get(session, 1))
+    db.close()
+    assert (epoch.train_loss, epoch.val_accuracy, epoch.data_s) == (0.5, 0.8, None)
+    assert (config.epochs, config.momentum, config.schedule) == (2, 0.9, "constant")
+
+
+def upgrade_to(database: Path, revision: str) -> None:
+    engine = create_engine(f"sqlite:///{database}")
+    with engine.begin() as connection:
+        config = Config(ROOT / "alembic.ini")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()

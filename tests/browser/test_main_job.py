@@ -96,6 +96,172 @@ def test_mistakes_are_shown_on_request_without_a_reload(page: Page, server: Serv
     assert page.evaluate("window.stillHere")
 
 
+def test_a_cell_of_the_confusion_matrix_shows_its_images(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=1)
+    server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs/{run_id}")
+    cell = page.locator("[data-confusion] .miss [data-cell]").first
+    name, count = cell.get_attribute("data-cell"), int(cell.inner_text())
+    cell.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-predictions] li")).to_have_count(min(count, 40))
+    expect(page.locator("[data-predictions] .right")).to_have_count(0)
+    expect(page.locator("[data-show-cell]")).to_have_attribute("aria-current", "true")
+    expect(page).to_have_url(re.compile(rf"show={name}"))
+    page.reload()
+    expect(page.locator("[data-predictions] li")).to_have_count(min(count, 40))
+
+
+def test_the_slider_moves_images_and_classes_through_the_epochs(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=4)
+    server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs/{run_id}")
+    slider = page.locator("#epoch-slider")
+    slider.focus()
+    for epoch in (3, 2):
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("[data-epoch-shown]")).to_have_text(str(epoch))
+        expect(page.locator("[data-predictions-epoch]")).to_have_text(f"after epoch {epoch}")
+        expect(page.locator("[data-confusion-epoch]")).to_have_text(f"after epoch {epoch}")
+    told = server.get(f"/api/v1/runs/{run_id}/confusion?epoch=2")
+    assert [int(text) for text in page.locator(".confusion .hit .count").all_inner_texts()] == [
+        row[place] for place, row in enumerate(told["matrix"]) if row[place]
+    ]
+    page.get_by_role("button", name="% of row").click()
+    expect(page.locator(".confusion .hit .share").first).to_be_visible()
+    expect(page.locator(".confusion .hit .count").first).to_be_hidden()
+    page.reload()
+    expect(page.locator("[data-predictions-epoch]")).to_have_text("after epoch 2")
+    page.get_by_role("button", name="Newest").click()
+    expect(page.locator("[data-predictions-epoch]")).to_have_text("after epoch 4")
+    expect(page).not_to_have_url(re.compile("epoch="))
+
+
+def test_looking_back_is_not_disturbed_by_new_epochs(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=40)
+    server.wait_for_epoch(run_id, 2)
+    page.goto(f"{server.url}/runs/{run_id}?epoch=1")
+    expect(page.locator("[data-predictions-epoch]")).to_have_text("after epoch 1")
+    seen = int(page.locator("[data-epoch-newest]").inner_text())
+    wait_until(page, f"Number(document.querySelector('[data-epoch-newest]').textContent) >= {seen + 2}")
+    expect(page.locator("[data-confusion-epoch]")).to_have_text("after epoch 1")
+    expect(page.locator("[data-epoch-shown]")).to_have_text("1")
+    page.get_by_role("button", name="Newest").click()
+    wait_until(page, f"Number(document.querySelector('[data-epoch-shown]').textContent) >= {seen + 2}")
+    server.post(f"/api/v1/runs/{run_id}/cancel")
+
+
+def test_the_page_of_a_running_run_shows_classes_times_and_weights_as_they_come(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=3)
+    page.goto(f"{server.url}/runs/{run_id}")
+    expect(page.locator("[data-confusion-epoch]")).to_have_text("after epoch 3")
+    wait_until(page, "document.querySelectorAll('.confusion tbody tr').length === 10")
+    expect(page.locator("[data-share=compute]")).to_contain_text("%")
+    expect(page.locator("[data-achieved]")).to_contain_text("matrix product")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Weights").click()
+    assert download.value.suggested_filename == f"net-run{run_id}.safetensors"
+    assert download.value.path().stat().st_size > 4 * 582_026
+
+
+def test_the_form_follows_its_choices_and_tells_what_the_network_is_made_of(page: Page, server: Server):
+    page.goto(f"{server.url}/runs/new")
+    summary = page.locator("[data-network-summary]")
+    expect(summary).to_contain_text("582,026 parameters")
+    expect(page.locator("#field-momentum")).to_be_hidden()
+    page.locator("#field-optimizer").select_option("sgd")
+    expect(page.locator("#field-momentum")).to_be_visible()
+    page.locator("#field-arch").select_option("mlp")
+    page.locator("#field-mlp_width").fill("100")
+    page.locator("#field-mlp_depth").fill("1")
+    expect(summary).to_contain_text("79,510 parameters")
+    page.get_by_text("Layers", exact=True).click()
+    expect(page.locator("[data-network] tbody tr")).to_have_count(5)
+    page.allowed.append("422")  # type: ignore[attr-defined]
+    page.locator("#field-mlp_width").fill("many")
+    expect(summary).to_have_text("Must be a whole number.")
+
+
+def test_the_augmentation_is_seen_before_it_is_used(page: Page, server: Server):
+    page.goto(f"{server.url}/runs/new")
+    page.get_by_text("Augmentation", exact=True).click()
+    picture = page.locator("[data-augmented] img")
+    wait_until(page, "document.querySelector('[data-augmented] img').naturalWidth === 12 * 28")
+    before = picture.get_attribute("src")
+    page.locator("#field-erase").fill("1")
+    wait_until(page, f"document.querySelector('[data-augmented] img').src !== '{before}'")
+    page.allowed.append("422")  # type: ignore[attr-defined]
+    page.locator("#field-rotate").fill("far")
+    expect(page.locator("[data-augmented-words]")).to_have_text("Must be a number, such as 0.001 or 1e-3.")
+    expect(picture).to_be_hidden()
+
+
+def test_a_drawing_and_a_file_are_classified(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=1)
+    server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs/{run_id}")
+    page.get_by_role("link", name="Try it").click()
+    box = page.locator("#draw").bounding_box()
+    assert box
+    x, y = box["x"] + 100, box["y"] + 60
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(10):
+        page.mouse.move(x + 8 * (step % 2), y + 16 * step)
+    page.mouse.up()
+    words = page.locator("[data-words]")
+    expect(words).to_contain_text(re.compile(r"It says .+, \d+ % sure\."))
+    expect(page.locator("[data-bars] li")).to_have_count(5)
+    shown = "document.querySelector('[data-prepared]').getContext('2d').getImageData(0, 0, 28, 28).data"
+    assert page.evaluate(f"Math.max(...{shown}.filter((_, place) => place % 4 !== 3))") > 200
+
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("[data-result]")).to_be_hidden()
+    picture = page.request.get(f"{server.url}/datasets/fashion-mnist/val/images/0.png").body()
+    page.locator("#file").set_input_files({"name": "boot.png", "mimeType": "image/png", "buffer": picture})
+    expect(words).to_contain_text("% sure.")
+    page.allowed.append("422")  # type: ignore[attr-defined]
+    page.locator("#file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"no"})
+    expect(words).to_have_text("The image is not a PNG, JPEG, WebP, BMP or GIF image.")
+
+
+def test_a_data_set_is_looked_through(page: Page, server: Server):
+    page.goto(server.url)
+    page.get_by_role("link", name="Data", exact=True).click()
+    page.get_by_role("link", name="Fashion-MNIST").click()
+    page.get_by_label("Class", exact=True).select_option("Bag")
+    page.get_by_label("Shuffle with seed").fill("3")
+    page.get_by_role("button", name="Show").click()
+    captions = page.locator(".images figcaption")
+    expect(captions).to_have_count(64)
+    assert all(text.startswith("Bag") for text in captions.all_inner_texts())
+    page.get_by_role("link", name="Next").click()
+    expect(page.get_by_text("Page 2 of 94")).to_be_visible()
+    page.locator(".images a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Bag")
+    expect(page.locator(".pixels td")).to_have_count(784)
+    page.go_back()
+    page.get_by_role("link", name="Train on it").click()
+    expect(page.locator("#field-dataset")).to_have_value("fashion-mnist")
+
+
+def test_a_preset_fills_the_form_and_keeps_what_was_written(page: Page, server: Server):
+    page.goto(f"{server.url}/runs/new")
+    page.locator("#field-name").fill("mine")
+    page.locator("[data-preset=accurate-resnet]").click()
+    expect(page.locator("#field-arch")).to_have_value("resnet")
+    expect(page.locator("#field-flip")).to_be_visible()
+    expect(page.locator("#field-name")).to_have_value("mine")
+    expect(page.locator("[data-preset=accurate-resnet]")).to_have_attribute("aria-current", "true")
+    for name, value in (SMALL | {"epochs": 1, "resnet_width": 4}).items():
+        page.locator(f"#field-{name}").fill(str(value))
+    expect(page.locator("[aria-current][data-preset]")).to_have_count(0)
+    page.get_by_role("button", name="Start run").click()
+    expect(page.locator(".run-title .badge")).to_have_text("finished")
+    config = server.get(f"/api/v1/runs/{page.url.rpartition('/')[2]}")["config"]
+    assert (config["arch"], config["resnet_width"], config["flip"], config["epochs"]) == ("resnet", 4, True, 1)
+
+
 def test_a_page_opened_late_and_one_reloaded_show_the_same_history(page: Page, browser: Browser, server: Server):
     run_id = server.submit(**SMALL, epochs=6)
     page.goto(f"{server.url}/runs/{run_id}")
@@ -283,6 +449,10 @@ def test_no_page_is_wider_than_its_window(browser: Browser, server: Server, widt
     for path in (
         "/runs",
         "/runs/new",
+        "/runs/new?preset=accurate-resnet",
+        "/datasets",
+        "/datasets/fashion-mnist",
+        "/datasets/fashion-mnist/train/7",
         f"/runs/{run_id}",
         f"/compare?runs={run_id}",
         "/nothing",

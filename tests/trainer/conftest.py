@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trainer.config import TrainConfig
-from trainer.events import EpochDone, Event, Steps
+from trainer.events import CheckpointSaved, EpochDone, Event, Steps
 from trainer.loop import train
 
 if TYPE_CHECKING:
@@ -34,8 +34,17 @@ class Trained:
 def run(data_dir: Path):
     """Train on a small part of the real images, unless told otherwise."""
 
-    def go(*, run_dir: Path | None = None, **settings: object) -> Trained:
+    def go(*, run_dir: Path | None = None, stop_after: int | None = None, **settings: object) -> Trained:
+        """`stop_after`: as many epochs, and then a stop in the middle of the next."""
         small = {"train_size": 1024, "val_size": 500, "batch_size": 128, "epochs": 2} | settings
-        return Trained(list(train(TrainConfig(**small), data_dir=data_dir, run_dir=run_dir)))  # type: ignore[arg-type]
+        done: list[Event] = []
+
+        def should_stop() -> bool:
+            return stop_after is not None and sum(isinstance(event, CheckpointSaved) for event in done) >= stop_after
+
+        config = TrainConfig(**small)  # type: ignore[arg-type]
+        for event in train(config, data_dir=data_dir, run_dir=run_dir, should_stop=should_stop):
+            done.append(event)
+        return Trained(done)
 
     return go

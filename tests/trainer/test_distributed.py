@@ -1,0 +1,75 @@
+"""One run in two processes that torchrun starts, talking by gloo."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from trainer.config import TrainConfig
+from trainer.errors import ConfigError, ProcessLost
+from trainer.events import EpochDone, Event, Finished, Started, Steps
+from trainer.loop import train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS = {
+    "train_size": 1024, "val_size": 1500, "batch_size": 125, "epochs": 2, "dropout": 0.0, "precision": "float32",
+    "class_weights": "balanced", "grad_clip": 2.0, "device": "cpu",
+}  # fmt: skip
+
+
+def curve(events: list[Event]) -> list[float]:
+    done = [event for event in events if isinstance(event, EpochDone)]
+    losses = [loss for event in events if isinstance(event, Steps) for loss in event.losses]
+    return [*losses, *(value for event in done for value in (event.train_loss, event.val_loss))]
+
+
+def test_two_processes_give_the_curve_of_one_and_resume_it(data_dir: Path, tmp_path: Path):
+    """125 images a batch: the parts of the two are not alike in size, and yet the mean is right."""
+    alone = list(train(TrainConfig(**SETTINGS), data_dir=data_dir))  # type: ignore[arg-type]
+    shared = TrainConfig(**SETTINGS, processes=2)  # type: ignore[arg-type]
+    saved: list[Event] = []
+    for event in train(shared, data_dir=data_dir, run_dir=tmp_path, should_stop=lambda: done(saved) >= 1):
+        saved.append(event)
+    assert isinstance(saved[0], Started)
+    assert saved[0].processes == 2
+    assert isinstance(saved[-1], Finished)
+    assert (saved[-1].reason, done(saved)) == ("stopped", 1)
+    rest = list(train(shared, data_dir=data_dir, run_dir=tmp_path))
+    together = [
+        event for event in saved if isinstance(event, EpochDone) or (isinstance(event, Steps) and event.epoch == 1)
+    ]
+    together += rest
+    assert curve(together) == pytest.approx(curve(alone), rel=2e-3)
+    predictions = [event.predictions for event in rest if isinstance(event, EpochDone)]
+    assert len(predictions[-1].classes) == 2 * 1500
+
+
+def done(events: list[Event]) -> int:
+    return sum(isinstance(event, EpochDone) for event in events)
+
+
+def test_a_process_that_is_killed_ends_the_run_in_words_and_leaves_none_behind(data_dir: Path):
+    events = train(TrainConfig(**SETTINGS | {"epochs": 500}, processes=2), data_dir=data_dir)  # type: ignore[arg-type]
+    while not isinstance(next(events), EpochDone):
+        pass
+    ranks = [child for child in psutil.Process().children(recursive=True) if "trainer.distributed" in child.cmdline()]
+    assert len(ranks) >= 2
+    victim = next(child for child in ranks if child.environ().get("RANK") == "1")
+    os.kill(victim.pid, signal.SIGKILL)
+    with pytest.raises(ProcessLost, match="A training process ended unexpectedly"):
+        for _ in events:
+            pass
+    assert psutil.wait_procs(ranks, timeout=20)[1] == []
+
+
+def test_what_the_processes_refuse_is_refused_here_by_field(data_dir: Path):
+    settings = SETTINGS | {"class_weights": "1,2"}
+    with pytest.raises(ConfigError) as caught:
+        list(train(TrainConfig(**settings, processes=2), data_dir=data_dir))  # type: ignore[arg-type]
+    assert set(caught.value.errors) == {"class_weights"}

@@ -1,0 +1,63 @@
+"""Answers of torch for a process that has none: `python -m trainer.helper` reads a question a line, as JSON.
+
+    {"network": settings, "shape": {...}}
+        -> {"network": ...}
+    {"predict": weights, "shape": [h, w, c], "pixels": base64}
+        -> {"classes": [...], "probabilities": [...], "heat": [[...]]}
+    {"augmented": settings, "data_dir": ..., "images": n, "draws": n}
+        -> {"shape": [...], "pixels": base64}
+
+A question that cannot be answered is answered by {"errors": sentences by field}.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.config import TrainConfig
+from trainer.describe import describe
+from trainer.errors import CheckpointError, ConfigError, DataError
+from trainer.models import Shape
+from trainer.predict import ask, load
+from trainer.preview import augmented
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if "network" in question:
+            network = describe(TrainConfig.from_dict(question["network"]), Shape(**question["shape"]))
+            return {"network": asdict(network)}
+        if "predict" in question:
+            return _predicted(Path(question["predict"]), question["shape"], question["pixels"])
+        config, data_dir = TrainConfig.from_dict(question["augmented"]), Path(question["data_dir"])
+        pixels = augmented(config, data_dir, images=question["images"], draws=question["draws"])
+        return {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode()}
+    except ConfigError as error:
+        return {"errors": error.errors}
+    except CheckpointError as error:
+        return {"errors": {"run": str(error)}}
+    except DataError as error:
+        return {"errors": {"dataset": str(error)}}
+
+
+def _predicted(weights: Path, shape: list[int], pixels: str) -> dict[str, Any]:
+    network = load(weights)
+    told = ask(network, np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(shape))
+    heat = [[round(value, 4) for value in row] for row in told.heat.tolist()]
+    return {"classes": network.classes, "probabilities": told.probabilities, "heat": heat}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

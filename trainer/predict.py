@@ -1,0 +1,102 @@
+"""A finished run's network, asked about one image: what it says, and what it looked at."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from trainer.augment import Transform
+from trainer.config import TrainConfig
+from trainer.data import Statistics, to_size
+from trainer.errors import CheckpointError
+from trainer.models import Shape, build
+
+CPU = torch.device("cpu")
+_PATCH, _STRIDE = 1 / 4, 1 / 14
+"""Of the occluding square, as shares of the image's side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A saved network, ready to be asked."""
+
+    config: TrainConfig
+    classes: tuple[str, ...]
+    shape: Shape
+    model: nn.Module
+    transform: Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    probabilities: tuple[float, ...]
+    """Of each class, adding up to 1."""
+    heat: np.ndarray[Any, np.dtype[np.float32]]
+    """How much covering a place lowers the probability of the winning class; [size, size], 0 where it does not."""
+
+
+def load(weights: Path) -> Network:
+    """From a run's safetensors file. Raises `CheckpointError`."""
+    try:
+        return _load(weights, weights.stat().st_mtime_ns)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{weights} cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _load(weights: Path, modified_ns: int) -> Network:
+    with safe_open(weights, framework="pt") as file:
+        about = file.metadata()
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    config = TrainConfig.from_dict(json.loads(about["config"]))
+    shape = Shape(**json.loads(about["shape"]))
+    statistics = json.loads(about["statistics"])
+    model = build(config.arch, shape, dropout=config.dropout, options=config.arch_options)
+    model.load_state_dict(state)
+    transform = Transform(config, CPU, Statistics(**statistics) if statistics else None)
+    return Network(config, tuple(json.loads(about["classes"])), shape, model.eval(), transform)
+
+
+@torch.inference_mode()
+def ask(network: Network, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Answer:
+    """`pixels`: uint8 [H, W, C] with the network's channels, of any size: it is resized as the training images were."""
+    image = to_size(pixels[np.newaxis], network.shape.size)
+    probabilities = _probabilities(network, image)[0]
+    winner = int(probabilities.argmax())
+    return Answer(tuple(probabilities.tolist()), _occlusion(network, image, winner, float(probabilities[winner])))
+
+
+def _occlusion(
+    network: Network, image: Tensor, winner: int, probability: float
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Cover one square after another (Zeiler and Fergus, 2013, https://arxiv.org/abs/1311.2901)."""
+    size = network.shape.size
+    patch, stride = max(1, round(size * _PATCH)), max(1, round(size * _STRIDE))
+    starts = range(1 - patch, size, stride)
+    covered, places = [], []
+    for top in starts:
+        for left in starts:
+            rows, columns = slice(max(0, top), top + patch), slice(max(0, left), left + patch)
+            copy = image[0].clone()
+            # With the image's own mean: black would be an object of its own on a white ground.
+            copy[:, rows, columns] = image.float().mean().round().byte()
+            covered.append(copy)
+            places.append((rows, columns))
+    after = torch.cat([_probabilities(network, part)[:, winner] for part in torch.stack(covered).split(128)])
+    heat, times = torch.zeros(size, size), torch.zeros(size, size)
+    for (rows, columns), left_over in zip(places, after, strict=True):
+        heat[rows, columns] += (probability - left_over).clamp_min(0)
+        times[rows, columns] += 1
+    return (heat / times.clamp_min(1)).numpy()
+
+
+def _probabilities(network: Network, images: Tensor) -> Tensor:
+    return network.model(network.transform.for_validation(images)).softmax(1)  # type: ignore[no-any-return]
