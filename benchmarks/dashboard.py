@@ -37,7 +37,7 @@ from tools.browser import chromium
 from tools.server import Server, serving
 from trainer.config import TrainConfig
 from trainer.devices import cpu_name
-from trainer.events import EpochDone, Predictions, Started, Steps
+from trainer.events import EpochDone, Predictions, Started, Steps, Timings
 
 Result = dict[str, Any]
 
@@ -118,7 +118,11 @@ def fill(home: Path, *, number: int, epochs: int) -> None:
     migrate(settings.database)
     db, now = Database(settings.database), datetime.now(UTC)
     predictions = Predictions(bytes(20_000), b"\xff" * 20_000)
-    started = Started("cpu", "a processor", 2, 582_026, tuple("abcdefghij"), 60_000, 10_000, 234, 0, "resident", 0.5)
+    started = Started(
+        "cpu", "a processor", 2, 582_026, tuple("abcdefghij"), 60_000, 10_000, 234, 0,
+        "resident", "float32", 1, 24_000_000, 1e11, 0.5,
+    )  # fmt: skip
+    timings = Timings(0.1, 10.8, 1.0, 0.1)
     for place in range(number):
         with db.write() as session:
             config = TrainConfig(epochs=epochs, lr=0.001 * (1 + place % 7), seed=place)
@@ -130,7 +134,18 @@ def fill(home: Path, *, number: int, epochs: int) -> None:
                 loss = math.exp(-epoch / 8) + 0.01 * (place % 7)
                 metrics.record(session, held, Steps(epoch, (epoch - 1) * 234, (loss,) * 234), now=now)
                 done = EpochDone(
-                    epoch, loss, 1 - loss / 3, loss, 1 - loss / 3, 0.001, 12, 11, 5000, time.time(), predictions
+                    epoch,
+                    loss,
+                    1 - loss / 3,
+                    loss,
+                    1 - loss / 3,
+                    0.001,
+                    12,
+                    11,
+                    5000,
+                    time.time(),
+                    timings,
+                    predictions,
                 )
                 metrics.record(session, held, done, now=now)
             runs.finish(session, held, now=now)
