@@ -454,6 +454,8 @@ def test_no_page_is_wider_than_its_window(browser: Browser, server: Server, widt
         "/datasets/fashion-mnist",
         "/datasets/fashion-mnist/train/7",
         f"/runs/{run_id}",
+        f"/runs/{run_id}/hard",
+        f"/runs/{run_id}/try",
         f"/compare?runs={run_id}",
         "/nothing",
         f"/runs/{run_id}/delete",
