@@ -176,16 +176,16 @@ def _convert(path: Path, kept: Path) -> None:
     kept.parent.mkdir(exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix="part-", dir=kept.parent))
     try:
-        layout = _layout(path)
+        read_as = layout(path)
         labels: list[Labels] = []
         with (part / "pixels.u8").open("wb") as out:
-            for numbers in _chunks(path, layout):
-                labels.append(numbers[:, layout.label].copy())
-                out.write(np.delete(numbers, layout.label, axis=1).astype(np.uint8).tobytes())
+            for numbers in _chunks(path, read_as):
+                labels.append(numbers[:, read_as.label].copy())
+                out.write(np.delete(numbers, read_as.label, axis=1).astype(np.uint8).tobytes())
         if not labels:
-            raise DataError(f"{path.name} has no rows{' but its header' if layout.header else ''}.")
+            raise DataError(f"{path.name} has no rows{' but its header' if read_as.header else ''}.")
         np.save(part / "labels.npy", np.concatenate(labels))
-        about = {"rows": sum(map(len, labels)), "pixels": layout.columns - 1}
+        about = {"rows": sum(map(len, labels)), "pixels": read_as.columns - 1}
         (part / "about.json").write_text(json.dumps(about))
         for old in kept.parent.glob(f"{path.stem}-*"):
             shutil.rmtree(old, ignore_errors=True)
@@ -198,8 +198,11 @@ def _convert(path: Path, kept: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _layout(path: Path) -> Layout:
-    """From the first line: what separates, whether it names the columns, and which holds the label."""
+def layout(path: Path) -> Layout:
+    """From the first line: what separates, whether it names the columns, and which holds the label.
+
+    Raises `DataError` where it is no such line.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             line = file.readline(1 << 24)

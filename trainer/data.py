@@ -63,16 +63,8 @@ class Batches(ABC):
         """Every sample once, in the order of the split, `EVAL_BATCH` at a time; a process takes every size-th batch."""
 
     def statistics(self) -> Statistics:
-        """Per-channel mean and standard deviation of the stored pixels, exact in integers; 1 where all are equal."""
-        sums, squares, count = np.zeros(self.channels, np.int64), np.zeros(self.channels, np.int64), 0
-        for start in range(0, self.samples, _CHUNK):
-            pixels = self._stored[self._chosen[start : start + _CHUNK]].reshape(-1, self.channels).astype(np.int64)
-            sums += pixels.sum(0)
-            squares += (pixels**2).sum(0)
-            count += len(pixels)
-        mean = sums / count
-        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        return Statistics(tuple((mean / 255).tolist()), tuple(np.where(std > 0, std / 255, 1.0).tolist()))
+        """Of its stored pixels."""
+        return statistics(self._stored, self._chosen)
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what it holds beyond memory."""
@@ -95,6 +87,23 @@ class Statistics:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+def statistics(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], places: Places) -> Statistics:
+    """Per-channel mean and standard deviation of `pixels[places]`, exact in integers; 1 where all are equal.
+
+    `pixels`: uint8 [N, H, W, C].
+    """
+    channels, count = pixels.shape[3], 0
+    sums, squares = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
+    for start in range(0, len(places), _CHUNK):
+        part = pixels[places[start : start + _CHUNK]].reshape(-1, channels).astype(np.int64)
+        sums += part.sum(0)
+        squares += (part**2).sum(0)
+        count += len(part)
+    mean = sums / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return Statistics(tuple((mean / 255).tolist()), tuple(np.where(std > 0, std / 255, 1.0).tolist()))
 
 
 def open_split(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from app import comparison, evaluation, forms, images, listing, metrics, networks, preview, runs, tryout
+from app import comparison, evaluation, forms, images, listing, metrics, networks, preview, runs, script, tryout
 from app.schemas import EpochOut, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut
 from app.state import Shared, State
 from app.submit import JsonObject, submit
@@ -202,6 +202,19 @@ def get_weights(run_id: int, shared: Shared) -> FileResponse:
     if not path.exists():
         raise images.NoSuchImage(f"Run {run_id} has no saved weights.")
     return FileResponse(path, filename=f"{run.config['arch']}-run{run_id}.safetensors")
+
+
+@router.get(
+    "/runs/{run_id}/script",
+    response_class=Response,
+    responses={200: {"content": {"text/x-python": {}}}, 409: {"model": Problem}},
+)
+def get_script(run_id: int, shared: Shared) -> Response:
+    """The run as one plain Python file that needs no Fitroom."""
+    with shared.db.read() as session:
+        text = script.script(runs.get(session, run_id), shared.settings.data_dir)
+    headers = {"Content-Disposition": f'attachment; filename="run{run_id}.py"'}
+    return Response(text, media_type="text/x-python; charset=utf-8", headers=headers)
 
 
 @router.post("/runs/{run_id}/cancel", responses={409: {"model": Problem}})

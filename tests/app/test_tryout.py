@@ -12,20 +12,14 @@ import psutil
 import pytest
 from PIL import Image
 
-from app import metrics, runs, tryout
-from app.db import Database
+from app import tryout
 from app.forms import FormError
 from trainer import sources
-from trainer.config import TrainConfig
-from trainer.loop import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.testclient import TestClient
-
-    from app.config import Settings
-    from tests.conftest import FakeClock
 
 
 def encoded(picture: Image.Image, kind: str = "png", **options: Any) -> bytes:
@@ -133,25 +127,6 @@ def test_training_images_come_back_nearly_as_they_were(like: sources.ImageSet):
         pixels, inverted = tryout.prepared(large.convert("RGB"), like, invert="auto", crop=False)
         assert not inverted
         assert np.abs(pixels[:, :, 0].astype(int) - image).mean() < 10
-
-
-@pytest.fixture
-def trained(client: TestClient, home_with_data: Settings, clock: FakeClock) -> int:
-    """A run whose folder holds what real training has saved."""
-    settings = {"train_size": 4096, "val_size": 500, "epochs": 2, "batch_size": 128, "normalize": True}
-    run_id = int(client.post("/api/v1/runs", json=settings).json()["id"])
-    db = Database(home_with_data.database)
-    with db.write() as session:
-        held = runs.claim(session, "w1", now=clock())
-        assert held is not None
-    config = TrainConfig.from_dict(settings)
-    for event in train(config, data_dir=home_with_data.data_dir, run_dir=home_with_data.run_dir(run_id)):
-        with db.write() as session:
-            metrics.record(session, held, event, now=clock())
-    with db.write() as session:
-        runs.finish(session, held, now=clock())
-    db.close()
-    return run_id
 
 
 def test_the_network_says_of_a_validation_image_what_it_said_in_training(
