@@ -28,7 +28,14 @@ LARGER = {"/predict": 8 * 1024 * 1024}
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """The web application on the database of `settings`, which is brought to the newest migration first."""
     migrate(settings.database)
-    state = State(settings, Database(settings.database), Live(settings.database), clock, Sidecar("trainer.helper"))
+    state = State(
+        settings=settings,
+        db=Database(settings.database),
+        live=Live(settings.database),
+        clock=clock,
+        torch=Sidecar("trainer.helper"),
+        exporter=Sidecar("trainer.helper", timeout_s=180.0),
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -41,6 +48,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                 await watcher
             state.live.close()
             state.torch.close()
+            state.exporter.close()
             state.db.close()
 
     app = FastAPI(

@@ -22,6 +22,8 @@ class State:
     clock: Clock
     torch: Sidecar
     """`trainer.helper`: what only torch can answer."""
+    exporter: Sidecar
+    """Another of it, for what takes long: nobody else waits behind it."""
 
 
 def _state(request: Request) -> State:

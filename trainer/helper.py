@@ -4,6 +4,8 @@
         -> {"network": ...}
     {"predict": weights, "shape": [h, w, c], "pixels": base64}
         -> {"classes": [...], "probabilities": [...], "heat": [[...]]}
+    {"onnx": weights, "to": file, "data_dir": ...}
+        -> {"images": n, "difference": largest}
     {"augmented": settings, "data_dir": ..., "images": n, "draws": n}
         -> {"shape": [...], "pixels": base64}
 
@@ -36,6 +38,11 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             return {"network": asdict(network)}
         if "predict" in question:
             return _predicted(Path(question["predict"]), question["shape"], question["pixels"])
+        if "onnx" in question:
+            # Only here: it brings ten more modules' worth of waiting.
+            from trainer.onnx_export import export
+
+            return asdict(export(Path(question["onnx"]), Path(question["to"]), Path(question["data_dir"])))
         config, data_dir = TrainConfig.from_dict(question["augmented"]), Path(question["data_dir"])
         pixels = augmented(config, data_dir, images=question["images"], draws=question["draws"])
         return {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode()}

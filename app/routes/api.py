@@ -7,7 +7,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from app import comparison, evaluation, forms, images, listing, metrics, networks, preview, runs, script, tryout
+from app import (
+    comparison,
+    evaluation,
+    forms,
+    images,
+    listing,
+    metrics,
+    networks,
+    preview,
+    runs,
+    script,
+    takeaway,
+    tryout,
+)
 from app.schemas import EpochOut, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut
 from app.state import Shared, State
 from app.submit import JsonObject, submit
@@ -202,6 +215,18 @@ def get_weights(run_id: int, shared: Shared) -> FileResponse:
     if not path.exists():
         raise images.NoSuchImage(f"Run {run_id} has no saved weights.")
     return FileResponse(path, filename=f"{run.config['arch']}-run{run_id}.safetensors")
+
+
+@router.get("/runs/{run_id}/onnx", response_class=FileResponse)
+def get_onnx(run_id: int, shared: Shared) -> FileResponse:
+    """The network of the best epoch as ONNX: uint8 images [N, C, size, size] in, logits out.
+
+    The first time takes some seconds; onnxruntime then has said what torch says on 100 validation images.
+    """
+    with shared.db.read() as session:
+        run = runs.get(session, run_id)
+    path = takeaway.onnx(shared, run_id)
+    return FileResponse(path, filename=f"{run.config['arch']}-run{run_id}.onnx")
 
 
 @router.get(

@@ -158,10 +158,17 @@ def test_the_page_of_a_running_run_shows_classes_times_and_weights_as_they_come(
     wait_until(page, "document.querySelectorAll('.confusion tbody tr').length === 10")
     expect(page.locator("[data-share=compute]")).to_contain_text("%")
     expect(page.locator("[data-achieved]")).to_contain_text("matrix product")
-    with page.expect_download() as download:
-        page.get_by_role("link", name="Weights").click()
-    assert download.value.suggested_filename == f"net-run{run_id}.safetensors"
-    assert download.value.path().stat().st_size > 4 * 582_026
+    page.get_by_role("link", name="Download").click()
+    for name, file, least in (
+        ("Weights", f"net-run{run_id}.safetensors", 4 * 582_026),
+        ("ONNX", f"net-run{run_id}.onnx", 4 * 582_026),
+        ("Python script", f"run{run_id}.py", 5000),
+        ("Predictions", f"run{run_id}-samples.csv", 10_000),
+    ):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name, exact=True).click()
+        assert download.value.suggested_filename == file
+        assert download.value.path().stat().st_size > least
 
 
 def test_the_form_follows_its_choices_and_tells_what_the_network_is_made_of(page: Page, server: Server):
