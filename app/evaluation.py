@@ -83,6 +83,11 @@ class BinOut(BaseModel):
     confidence: float | None = Field(description="Mean over the bin; null where it is empty.")
 
 
+ORDERS = {"listed": "As listed", "worst": "Worst first", "confused": "Confused together"}
+"""How the classes of a confusion matrix may stand."""
+ORDER = rf"^({'|'.join(ORDERS)})$"
+
+
 class CalibrationOut(BaseModel):
     epoch: int
     error: float = Field(description="Expected calibration error, from 0 to 1.")
@@ -102,6 +107,15 @@ def confusion(told: Told, data_dir: Path) -> ConfusionOut:
         for name, score, before in zip(names, scores.by_class(matrix), old, strict=True)
     ]
     return ConfusionOut(epoch=told.now.epoch, matrix=matrix.tolist(), classes=classes)
+
+
+def ordered(told: ConfusionOut, by: str) -> list[int]:
+    """The classes' numbers in one of `ORDERS`."""
+    places = list(range(len(told.classes)))
+    if by == "worst":
+        # A class without an F1 has no images and no predictions: there is nothing to see.
+        return sorted(places, key=lambda place: (told.classes[place].f1 is None, told.classes[place].f1 or 0.0, place))
+    return scores.alike_together(np.array(told.matrix)) if by == "confused" else places
 
 
 def calibration(told: Told, data_dir: Path) -> CalibrationOut:

@@ -16,12 +16,14 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app import runs
-from app.models import Change, Checkpoint, Epoch, EpochPredictions, StepBlock
+from app.models import Change, Checkpoint, Epoch, EpochPredictions, Run, StepBlock
 from app.runs import Claim
 from trainer.events import CheckpointSaved, EpochDone, Event, Finished, Started, Steps
 
 _LOSSES = np.dtype("<f4")
 _UINT16 = np.dtype("<u2")
+KEPT_WHOLE, KEPT_NEWEST = 200, 50
+"""Epochs: up to how many all predictions are kept, and how many of the newest of a longer run are."""
 
 
 def record(session: Session, held: Claim, event: Event, *, now: datetime) -> None:
@@ -79,6 +81,7 @@ def _record_epoch(session: Session, held: Claim, event: EpochDone, now: datetime
     )
     _join_blocks(session, held, event.epoch, now)
     _update_summary(session, held.run_id, event, values)
+    _thin_predictions(session, runs.get(session, held.run_id))
     runs.record_change(session, held.run_id, "epoch", ref=event.epoch, now=now)
     runs.log(session, held.run_id, _describe_epoch(event), now=now)
 
@@ -100,6 +103,26 @@ def _update_summary(session: Session, run_id: int, event: EpochDone, values: dic
         run.epoch_finished_at = datetime.fromtimestamp(event.finished_at, UTC)
         for name, value in values.items():
             setattr(run, name, value)
+
+
+def _thin_predictions(session: Session, run: Run) -> None:
+    """Bound what a long run keeps: about 250 epochs' predictions, 10 MB for 10,000 validation images.
+
+    Those of the first `KEPT_WHOLE` epochs are all kept; in a longer run, of what is older than `KEPT_NEWEST` epochs
+    every second one, from twice as many on every fourth, and so on; the first and the best always.
+    """
+    if run.epochs_done <= KEPT_WHOLE:
+        return
+    every = 1 << math.ceil(math.log2(run.epochs_done / KEPT_WHOLE))
+    epoch = EpochPredictions.epoch
+    session.execute(
+        delete(EpochPredictions).where(
+            EpochPredictions.run_id == run.id,
+            epoch <= run.epochs_done - KEPT_NEWEST,
+            epoch % every != 0,
+            epoch.not_in([1, run.best_epoch or 1]),
+        )
+    )
 
 
 def _join_blocks(session: Session, held: Claim, epoch: int, now: datetime) -> None:
@@ -186,9 +209,12 @@ def steps(session: Session, run_id: int) -> list[StepSeries]:
 
 
 def predictions(session: Session, run_id: int, epoch: int | None = None) -> DecodedPredictions | None:
-    """Those after `epoch`, or the newest; None where there are none."""
+    """Those after `epoch`, or the newest; of a thinned run those of the last kept epoch before. None without any."""
     query = select(EpochPredictions).where(EpochPredictions.run_id == run_id)
-    query = query.where(EpochPredictions.epoch == epoch) if epoch is not None else query
+    newest = session.scalar(select(func.max(EpochPredictions.epoch)).where(EpochPredictions.run_id == run_id))
+    if newest is None or (epoch is not None and epoch > newest):
+        return None
+    query = query.where(EpochPredictions.epoch <= epoch) if epoch is not None else query
     row = session.scalars(query.order_by(EpochPredictions.epoch.desc()).limit(1)).one_or_none()
     if row is None:
         return None

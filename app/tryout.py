@@ -21,6 +21,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MOST_PIXELS = 40_000_000
 LEAST_SIDE = 4
 TOP = 5
+_SHEET_COLUMNS = 8
 _BACKGROUND = 0.1
 """Of white: what is darker counts as background when the object is cut out."""
 
@@ -32,6 +33,15 @@ class Said(BaseModel):
     probability: float
 
 
+class FirstLayer(BaseModel):
+    """Pictures of up to 64 units of the first layer, eight a row: grey is zero, white the most, black the least."""
+
+    name: str
+    units: int
+    filters: str = Field(description="What each looks for, as a data URL of a PNG.")
+    activations: str | None = Field(description="What each found in the image; null for a fully connected layer.")
+
+
 class Prediction(BaseModel):
     top: list[Said] = Field(description="The five most probable classes.")
     prepared: str = Field(description="What the network was shown, as a data URL of a PNG.")
@@ -40,6 +50,7 @@ class Prediction(BaseModel):
     heat: list[list[float]] = Field(
         description="How much covering a place lowers the probability of the first class; rows of what was shown."
     )
+    first_layer: FirstLayer | None
 
 
 def predict(
@@ -57,14 +68,37 @@ def predict(
     if "errors" in answer:
         raise FormError(answer["errors"])
     ranked = sorted(zip(answer["probabilities"], answer["classes"], strict=True), reverse=True)[:TOP]
-    shown = base64.b64encode(images.png(pixels)).decode()
     return Prediction(
         top=[Said(name=name, probability=probability) for probability, name in ranked],
-        prepared=f"data:image/png;base64,{shown}",
+        prepared=_data_url(pixels),
         inverted=inverted,
         size=list(picture.size),
         heat=answer["heat"],
+        first_layer=_layer(answer["first_layer"]) if answer["first_layer"] else None,
     )
+
+
+def _layer(told: dict[str, Any]) -> FirstLayer:
+    activations = told["activations"] and _data_url(_sheet(told["activations"]))
+    return FirstLayer(
+        name=told["name"], units=told["units"], filters=_data_url(_sheet(told["filters"])), activations=activations
+    )
+
+
+def _sheet(packed: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """[F, h, w, C] -> one picture, `_SHEET_COLUMNS` a row, black lines between."""
+    maps = np.frombuffer(base64.b64decode(packed["pixels"]), np.uint8).reshape(packed["shape"])
+    count, h, w, channels = maps.shape
+    columns = min(count, _SHEET_COLUMNS)
+    rows = -(-count // columns)
+    cells = np.zeros((rows * columns, h + 1, w + 1, channels), np.uint8)
+    cells[:count, :h, :w] = maps
+    sheet = cells.reshape(rows, columns, h + 1, w + 1, channels).swapaxes(1, 2)
+    return sheet.reshape(rows * (h + 1), columns * (w + 1), channels)[:-1, :-1]
+
+
+def _data_url(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+    return f"data:image/png;base64,{base64.b64encode(images.png(pixels)).decode()}"
 
 
 def decoded(content: bytes) -> Image.Image:

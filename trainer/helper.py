@@ -3,9 +3,11 @@
     {"network": settings, "shape": {...}}
         -> {"network": ...}
     {"predict": weights, "shape": [h, w, c], "pixels": base64}
-        -> {"classes": [...], "probabilities": [...], "heat": [[...]]}
+        -> {"classes": [...], "probabilities": [...], "heat": [[...]], "first_layer": {...} or null}
     {"onnx": weights, "to": file, "data_dir": ...}
         -> {"images": n, "difference": largest}
+    {"duplicates": data set, "data_dir": ..., "most": n}
+        -> {"equal": n, "near": n, "below": grey levels, "pairs": [{"val": i, "train": i, ...}, ...]}
     {"augmented": settings, "data_dir": ..., "images": n, "draws": n}
         -> {"shape": [...], "pixels": base64}
 
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer import duplicates
 from trainer.config import TrainConfig
 from trainer.describe import describe
 from trainer.errors import CheckpointError, ConfigError, DataError
@@ -43,6 +46,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             from trainer.onnx_export import export
 
             return asdict(export(Path(question["onnx"]), Path(question["to"]), Path(question["data_dir"])))
+        if "duplicates" in question:
+            data_dir = Path(question["data_dir"])
+            return asdict(duplicates.find(question["duplicates"], data_dir, most=question["most"]))
         config, data_dir = TrainConfig.from_dict(question["augmented"]), Path(question["data_dir"])
         pixels = augmented(config, data_dir, images=question["images"], draws=question["draws"])
         return {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode()}
@@ -57,8 +63,24 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 def _predicted(weights: Path, shape: list[int], pixels: str) -> dict[str, Any]:
     network = load(weights)
     told = ask(network, np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(shape))
+    layer = told.first_layer
     heat = [[round(value, 4) for value in row] for row in told.heat.tolist()]
-    return {"classes": network.classes, "probabilities": told.probabilities, "heat": heat}
+    return {
+        "classes": network.classes,
+        "probabilities": told.probabilities,
+        "heat": heat,
+        "first_layer": layer
+        and {
+            "name": layer.name,
+            "units": layer.units,
+            "filters": _packed(layer.filters),
+            "activations": None if layer.activations is None else _packed(layer.activations),
+        },
+    }
+
+
+def _packed(maps: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Any]:
+    return {"shape": maps.shape, "pixels": base64.b64encode(maps.tobytes()).decode()}
 
 
 def main() -> None:

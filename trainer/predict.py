@@ -20,6 +20,7 @@ from trainer.errors import CheckpointError
 from trainer.models import Shape, build
 
 CPU = torch.device("cpu")
+_MOST_MAPS = 64
 _PATCH, _STRIDE = 1 / 4, 1 / 14
 """Of the occluding square, as shares of the image's side."""
 
@@ -36,11 +37,26 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstLayer:
+    """What the first layer with weights looks for, and what it found in the image; 128 is zero, 255 the most."""
+
+    name: str
+    """Its class, such as "Conv2d"."""
+    units: int
+    """Of which at most `_MOST_MAPS` are given."""
+    filters: np.ndarray[Any, np.dtype[np.uint8]]
+    """[F, h, w, C]"""
+    activations: np.ndarray[Any, np.dtype[np.uint8]] | None
+    """[F, H, W, 1]; None where a unit gives a single number."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     probabilities: tuple[float, ...]
     """Of each class, adding up to 1."""
     heat: np.ndarray[Any, np.dtype[np.float32]]
     """How much covering a place lowers the probability of the winning class; [size, size], 0 where it does not."""
+    first_layer: FirstLayer | None
 
 
 def load(weights: Path) -> Network:
@@ -71,7 +87,37 @@ def ask(network: Network, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Answer
     image = to_size(pixels[np.newaxis], network.shape.size)
     probabilities = _probabilities(network, image)[0]
     winner = int(probabilities.argmax())
-    return Answer(tuple(probabilities.tolist()), _occlusion(network, image, winner, float(probabilities[winner])))
+    heat = _occlusion(network, image, winner, float(probabilities[winner]))
+    return Answer(tuple(probabilities.tolist()), heat, _first_layer(network, image))
+
+
+def _first_layer(network: Network, image: Tensor) -> FirstLayer | None:
+    """None for a network that begins with neither a convolution nor a linear layer."""
+    layer = next((part for part in network.model.modules() if isinstance(part, nn.Conv2d | nn.Linear)), None)
+    if layer is None:
+        return None
+    given: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: given.append(output))
+    try:
+        _probabilities(network, image)
+    finally:
+        handle.remove()
+    weights, shape = layer.weight, network.shape
+    if isinstance(layer, nn.Linear):
+        if weights.shape[1] != shape.channels * shape.size**2:
+            return None
+        filters = weights.view(-1, shape.channels, shape.size, shape.size)
+        return FirstLayer("Linear", len(weights), _as_bytes(filters[:_MOST_MAPS]), None)
+    maps = given[0][0][:, None]
+    return FirstLayer("Conv2d", len(weights), _as_bytes(weights[:_MOST_MAPS]), _as_bytes(maps[:_MOST_MAPS]))
+
+
+def _as_bytes(maps: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """[F, C, h, w] of any sign -> [F, h, w, C], grey where C is neither 1 nor 3; one scale for all of them."""
+    if maps.shape[1] not in (1, 3):
+        maps = maps.mean(1, keepdim=True)
+    scaled = 128 + 127 * maps / maps.abs().max().clamp_min(1e-12)
+    return np.asarray(scaled.round().byte().permute(0, 2, 3, 1).contiguous().numpy())
 
 
 def _occlusion(

@@ -140,3 +140,26 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
+
+
+def alike_together(matrix: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
+    """An order of the classes in which those that are taken for each other stand side by side.
+
+    It starts with the pair that is confused most, as a share of their images, and goes on at whichever end has the
+    class confused most with one that has no place yet. `matrix`: [C, C], row the true class.
+    """
+    count = len(matrix)
+    if count < 2:
+        return list(range(count))
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    alike = shares + shares.T
+    np.fill_diagonal(alike, -1.0)
+    chain = [int(place) for place in np.unravel_index(alike.argmax(), alike.shape)]
+    left = [place for place in range(count) if place not in chain]
+    while left:
+        ends = {end: max(left, key=lambda place: (alike[end, place], -place)) for end in (chain[0], chain[-1])}
+        end = max(ends, key=lambda end: alike[end, ends[end]])
+        place = ends[end]
+        chain.insert(0 if end == chain[0] else len(chain), place)
+        left.remove(place)
+    return chain

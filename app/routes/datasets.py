@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BeforeValidator, Field
 from starlette.responses import RedirectResponse, Response
 
-from app import browse, images
+from app import browse, images, twins
 from app.pages import templates
 from app.state import Shared, State
 from trainer import sources
@@ -63,6 +63,19 @@ def show_dataset(
         "nav": "data",
     }
     return templates.TemplateResponse(request, "dataset.html", context)
+
+
+@router.get("/datasets/{dataset}/duplicates")
+def show_duplicates(request: Request, dataset: str, shared: Shared) -> Response:
+    """Validation images that the training images hold too; the first time it is looked for takes seconds."""
+    _check(dataset)
+    context = {
+        "dataset": dataset,
+        "label": sources.label(dataset),
+        "twins": twins.find(shared, dataset),
+        "nav": "data",
+    }
+    return templates.TemplateResponse(request, "duplicates.html", context)
 
 
 @router.get("/datasets/{dataset}/{split}/{index}")

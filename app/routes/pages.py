@@ -31,6 +31,7 @@ TIME_PARTS = (
 )
 
 AtEpoch = Annotated[int | None, Query(ge=1, le=10**6)]
+Order = Annotated[str, Query(pattern=evaluation.ORDER)]
 Show = Annotated[str, Query(pattern=evaluation.SHOW)]
 
 
@@ -84,7 +85,9 @@ def submit_form(request: Request, values: Form, shared: Shared) -> Response:
 
 
 @router.get("/runs/{run_id}")
-def show_run(request: Request, run_id: int, shared: Shared, show: Show = "first", epoch: AtEpoch = None) -> Response:
+def show_run(
+    request: Request, run_id: int, shared: Shared, show: Show = "first", epoch: AtEpoch = None, order: Order = "listed"
+) -> Response:
     with shared.db.read() as session:
         run = runs.get(session, run_id)
         epochs = metrics.epochs(session, run_id)
@@ -116,7 +119,7 @@ def show_run(request: Request, run_id: int, shared: Shared, show: Show = "first"
             "chosen_epoch": epoch,
             "nav": "runs",
         }
-        | _evaluated(shared, run, told, show),
+        | _evaluated(shared, run, told, show, order),
     )
 
 
@@ -159,13 +162,17 @@ def download_samples(run_id: int, shared: Shared) -> Response:
 
 
 @router.get("/runs/{run_id}/confusion")
-def show_confusion(request: Request, run_id: int, shared: Shared, epoch: AtEpoch = None) -> Response:
+def show_confusion(
+    request: Request, run_id: int, shared: Shared, epoch: AtEpoch = None, order: Order = "listed"
+) -> Response:
     """The part of a run's page that shows it class by class, for a page that wants another epoch's."""
     with shared.db.read() as session:
         told = evaluation.Told.of(session, run_id, epoch)
+    confusion = evaluation.confusion(told, shared.settings.data_dir)
     context = {
         "run": {"id": run_id},
-        "confusion": evaluation.confusion(told, shared.settings.data_dir),
+        "confusion": confusion,
+        "order": evaluation.ordered(confusion, order),
         "calibration": evaluation.calibration(told, shared.settings.data_dir),
     }
     return templates.TemplateResponse(request, "partials/confusion.html", context)
@@ -301,20 +308,23 @@ def _config_rows(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _evaluated(shared: State, run: Run, told: evaluation.Told | None, show: str) -> dict[str, Any]:
+def _evaluated(shared: State, run: Run, told: evaluation.Told | None, show: str, order: str) -> dict[str, Any]:
     """The grids, the confusion matrix and the calibration; without the data set's files the page still says why."""
     data_dir = shared.settings.data_dir
+    orders = {"orders": evaluation.ORDERS, "order_name": order}
     try:
-        return {
+        confusion = evaluation.confusion(told, data_dir) if told else None
+        return orders | {
             "samples": images.samples(runs.config_of(run), data_dir),
             "predictions": evaluation.grid(told, data_dir, show=show) if told else None,
-            "confusion": evaluation.confusion(told, data_dir) if told else None,
+            "confusion": confusion,
+            "order": evaluation.ordered(confusion, order) if confusion else [],
             "calibration": evaluation.calibration(told, data_dir) if told else None,
             "no_images": "",
         }
     except (DataError, images.NoSuchImage) as error:
         missing = dict.fromkeys(("samples", "predictions", "confusion", "calibration"))
-        return {**missing, "no_images": str(error)}
+        return {**orders, **missing, "no_images": str(error)}
 
 
 def _told(session: Session, run_id: int, epoch: int | None) -> evaluation.Told | None:

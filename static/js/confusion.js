@@ -4,6 +4,7 @@ export class Confusion {
   #root;
   #runId;
   #place;
+  #epoch = 0;
 
   /** @param {HTMLElement} root @param {string} runId @param {(cell: string, label: string) => void} onCell */
   constructor(root, runId, onCell) {
@@ -19,11 +20,19 @@ export class Confusion {
     const units = this.#find("[data-confusion-unit]");
     units.hidden = false;
     units.addEventListener("click", (event) => this.#choose(/** @type {HTMLElement} */ (event.target).dataset.unit));
+    this.#root.addEventListener("click", (event) => {
+      const link = /** @type {HTMLElement} */ (event.target).closest("[data-order]");
+      if (!(link instanceof HTMLAnchorElement)) return;
+      event.preventDefault();
+      this.#arrange(link);
+    });
   }
 
   /** Show it as it was after an epoch. @param {number} epoch */
   async refresh(epoch) {
-    const answer = await fetch(`/runs/${this.#runId}/confusion?epoch=${epoch}`);
+    this.#epoch = epoch;
+    const chosen = /** @type {HTMLElement | null} */ (this.#root.querySelector("[data-order][aria-current]"));
+    const answer = await fetch(`/runs/${this.#runId}/confusion?epoch=${epoch}&order=${chosen?.dataset.order ?? "listed"}`);
     if (!answer.ok) return;
     const html = await answer.text();
     const focused = /** @type {HTMLElement | null} */ (document.activeElement?.closest("[data-cell]"))?.dataset.cell;
@@ -34,9 +43,22 @@ export class Confusion {
     const details = this.#place.querySelector("details");
     if (details) details.open = open;
     if (focused) /** @type {HTMLElement | null} */ (this.#place.querySelector(`[data-cell="${focused}"]`))?.focus({ preventScroll: true });
-    this.#find("[data-confusion-epoch]").textContent = `after epoch ${epoch}`;
+    // Of a long run some epochs' predictions are let go; then it is the last kept before.
+    const shown = /** @type {HTMLElement | null} */ (this.#place.querySelector("[data-after]"))?.dataset.after ?? epoch;
+    this.#find("[data-confusion-epoch]").textContent = `after epoch ${shown}`;
     this.#find("[data-no-confusion]").hidden = true;
     this.#root.dataset.epoch = String(epoch);
+  }
+
+  /** @param {HTMLAnchorElement} link */
+  #arrange(link) {
+    for (const other of this.#root.querySelectorAll("[data-order]")) other.removeAttribute("aria-current");
+    link.setAttribute("aria-current", "true");
+    const address = new URL(location.href);
+    address.searchParams.set("order", link.dataset.order ?? "listed");
+    history.replaceState(null, "", address);
+    const shown = /** @type {HTMLElement | null} */ (this.#place.querySelector("[data-after]"))?.dataset.after;
+    if (shown) void this.refresh(this.#epoch || Number(shown));
   }
 
   /** @param {string | undefined} unit counts or shares */

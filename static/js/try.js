@@ -2,6 +2,8 @@
 
 import { latest } from "./epochs.js";
 
+/** @typedef {{name: string, units: number, filters: string, activations: string | null}} Layer */
+
 const root = document.getElementById("try");
 if (root) start(root);
 
@@ -113,6 +115,16 @@ function start(root) {
     return /** @type {HTMLElement} */ (/** @type {HTMLElement} */ (root).querySelector(selector));
   }
 
+  /** @param {Layer | null} layer */
+  function showLayer(layer) {
+    find("[data-layer]").hidden = layer === null;
+    if (!layer) return;
+    find("[data-layer-words]").textContent = `${layer.name}, ${layer.units > 64 ? `64 of ${layer.units}` : layer.units} units`;
+    /** @type {HTMLImageElement} */ (find("[data-filters]")).src = layer.filters;
+    find("[data-activations-figure]").hidden = layer.activations === null;
+    if (layer.activations) /** @type {HTMLImageElement} */ (find("[data-activations]")).src = layer.activations;
+  }
+
   /** @param {string} words @param {boolean} [bad] */
   function say(words, bad = false) {
     const line = find("[data-words]");
@@ -121,7 +133,7 @@ function start(root) {
     if (bad) find("[data-result]").hidden = true;
   }
 
-  /** @param {{top: {name: string, probability: number}[], prepared: string, inverted: boolean, heat: number[][]}} told */
+  /** @param {{top: {name: string, probability: number}[], prepared: string, inverted: boolean, heat: number[][], first_layer: Layer | null}} told */
   async function show(told) {
     say(`It says ${told.top[0].name}, ${Math.round(told.top[0].probability * 100)} % sure.`);
     find("[data-bars]").replaceChildren(...told.top.map((item) => bar(item)));
@@ -134,6 +146,7 @@ function start(root) {
     paint(prepared, picture);
     paint(heat, picture);
     overlay(heat, told.heat);
+    showLayer(told.first_layer);
     find("[data-result]").hidden = false;
   }
 }

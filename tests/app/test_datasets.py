@@ -133,3 +133,33 @@ def test_a_preview_of_nonsense_is_refused_at_the_field(client: TestClient):
     assert answer.json()["errors"] == {"shift": "Must be a whole number."}
     missing = client.get("/api/v1/augmented.png?dataset=csv:none").json()
     assert "There is no CSV file" in missing["errors"]["dataset"]
+
+
+def test_images_that_both_splits_hold_are_shown_with_their_twins(client: TestClient, home_with_data: Settings):
+    """Eight of twenty validation images are training images, one of them with another label."""
+    random = np.random.default_rng(0)
+    train = random.integers(0, 256, (100, 16), np.uint8)
+    val = random.integers(0, 256, (20, 16), np.uint8)
+    val[:8] = train[10:18]
+    home_with_data.data_dir.unlink()
+    folder = home_with_data.data_dir / "csv" / "twins"
+    folder.mkdir(parents=True)
+    labels = random.integers(0, 3, 100)
+    labels_of = {"train": labels, "val": np.concatenate([labels[10:18], labels[:12]])}
+    labels_of["val"][3] = (labels_of["val"][3] + 1) % 3
+    for name, images in (("train", train), ("val", val)):
+        table = np.column_stack([labels_of[name], images])
+        np.savetxt(folder / f"{name}.csv", table, "%d", delimiter=",")
+    sources.load("csv:twins", "train", home_with_data.data_dir)
+    sources.load("csv:twins", "val", home_with_data.data_dir)
+    text = re.sub(r"<[^>]+>", "", client.get("/datasets/csv:twins/duplicates").text)
+    assert "8 validation images are in the training set pixel by pixel" in text
+    assert "differ from one there by less than 10 grey levels" in text
+    assert text.count("equal") == 8
+    assert len(list(home_with_data.cache_dir.glob("duplicates-*.json"))) == 1
+    assert client.get("/datasets/csv:twins/duplicates").status_code == 200
+
+
+def test_near_duplicates_of_no_data_set_are_not_looked_for(client: TestClient):
+    assert client.get("/datasets/none/duplicates").status_code == 404
+    assert client.get("/datasets/csv:none/duplicates").status_code == 503

@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import select
 
 from app import journal, metrics, runs
-from app.models import StepBlock
+from app.models import EpochPredictions, StepBlock
 from app.runs import Claim
 from tests.app import factories
 from trainer.config import TrainConfig
@@ -161,3 +162,25 @@ def test_small_blocks_do_not_stay_in_the_journal(db: Database, clock: FakeClock,
         kinds = [change.kind for change in metrics.changes_after(session, 0)]
         assert session.query(StepBlock).count() == 1
     assert kinds.count("steps") == 1
+
+
+def test_a_long_run_keeps_the_predictions_of_a_bounded_number_of_epochs(db: Database, clock: FakeClock, held: Claim):
+    """The best epoch is one that thinning would have let go, and later one that is better takes its place."""
+    kept: list[list[int]] = []
+    for number in range(1, 901):
+        accuracy = {77: 0.9, 555: 0.95}.get(number, 0.5)
+        record(db, clock, held, factories.epoch(number, val_accuracy=accuracy))
+        if number in (200, 300, 900):
+            with db.read() as session:
+                query = select(EpochPredictions.epoch).where(EpochPredictions.run_id == held.run_id)
+                kept.append(sorted(session.scalars(query)))
+    assert kept[0] == list(range(1, 201))
+    assert kept[1] == [1, *range(2, 77, 2), 76 + 1, *range(78, 251, 2), *range(251, 301)]
+    assert set(range(851, 901)) | {1, 555} <= set(kept[2])
+    assert 77 not in kept[2]
+    assert len(kept[2]) < 260
+    with db.read() as session:
+        asked = metrics.predictions(session, held.run_id, 843)
+        assert metrics.predictions(session, held.run_id, 901) is None
+    assert asked is not None
+    assert asked.epoch == 840

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -11,15 +12,19 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 from app import tryout
 from app.forms import FormError
 from trainer import sources
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from starlette.testclient import TestClient
+
+    from app.config import Settings
 
 
 def encoded(picture: Image.Image, kind: str = "png", **options: Any) -> bytes:
@@ -143,6 +148,36 @@ def test_the_network_says_of_a_validation_image_what_it_said_in_training(
         assert len(told["top"]) == 5
         assert np.shape(told["heat"]) == (28, 28)
         assert 0 <= np.min(told["heat"]) <= np.max(told["heat"]) <= 1
+
+
+def picture_of(url: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,")))))
+
+
+def test_the_first_layer_shows_what_it_looks_for_and_what_it_found(
+    client: TestClient, trained: int, data_dir: Path, home_with_data: Settings
+):
+    image = np.asarray(sources.load("fashion-mnist", "val", data_dir).images[3, :, :, 0])
+    answer = client.post(
+        f"/api/v1/runs/{trained}/predict?crop=false&invert=no", content=encoded(Image.fromarray(image))
+    )
+    layer = answer.json()["first_layer"]
+    assert (layer["name"], layer["units"]) == ("Conv2d", 32)
+    filters, activations = picture_of(layer["filters"]), picture_of(layer["activations"])
+    assert filters.shape == (4 * 6 - 1, 8 * 6 - 1)
+    assert activations.shape == (4 * 25 - 1, 8 * 25 - 1)
+    with safe_open(home_with_data.weights(trained), framework="np") as file:
+        weights = file.get_tensor("0.weight")[:, 0]
+    # The tenth stands second in the second row.
+    assert np.abs(filters[6:11, 6:11] - (128 + 127 * weights[9] / np.abs(weights).max())).max() <= 1
+    assert np.ptp(activations[:24, :24]) > 0
+
+
+def test_a_fully_connected_layer_has_filters_of_the_images_size(client: TestClient, run_for_real: Callable[..., int]):
+    run_id = run_for_real(train_size=256, val_size=50, epochs=1, batch_size=64, arch="mlp", mlp_width=70)
+    layer = client.post(f"/api/v1/runs/{run_id}/predict", content=encoded(SMALL)).json()["first_layer"]
+    assert (layer["name"], layer["units"], layer["activations"]) == ("Linear", 70, None)
+    assert picture_of(layer["filters"]).shape == (8 * 29 - 1, 8 * 29 - 1)
 
 
 def test_an_image_that_cannot_be_read_is_a_422_at_its_field(client: TestClient, trained: int):

@@ -112,6 +112,38 @@ def test_a_cell_of_the_confusion_matrix_shows_its_images(page: Page, server: Ser
     expect(page.locator("[data-predictions] li")).to_have_count(min(count, 40))
 
 
+def test_the_confusion_matrix_is_sorted_and_stays_so(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=2)
+    server.wait_for(run_id, "finished")
+    page.goto(f"{server.url}/runs/{run_id}")
+    scores = "[...document.querySelectorAll('#by-class .by-class > :last-child tbody tr')]"
+    wait_until(page, f"{scores}.length === 10")
+    page.evaluate("window.stillHere = true")
+    page.get_by_role("link", name="Worst first").click()
+    expect(page).to_have_url(re.compile("order=worst"))
+    f1 = f"{scores}.map(row => parseFloat(row.cells[3].textContent))"
+    wait_until(page, f"({f1}).every((value, place, all) => !place || all[place - 1] <= value)")
+    first = page.locator(".confusion tbody th").first.inner_text()
+    assert page.locator(".confusion thead th").first.inner_text() == first
+    page.locator("#epoch-slider").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("[data-confusion-epoch]")).to_have_text("after epoch 1")
+    assert page.evaluate(f"({f1}).every((value, place, all) => !place || all[place - 1] <= value)")
+    assert page.evaluate("window.stillHere")
+    page.reload()
+    expect(page.get_by_role("link", name="Worst first")).to_have_attribute("aria-current", "true")
+    assert page.evaluate(f"({f1}).every((value, place, all) => !place || all[place - 1] <= value)")
+
+
+def test_near_duplicates_are_shown_side_by_side(page: Page, server: Server):
+    page.goto(f"{server.url}/datasets/fashion-mnist")
+    page.get_by_role("link", name="Near-duplicates").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Near-duplicates")
+    expect(page.locator(".twins li")).to_have_count(60)
+    page.get_by_role("img", name=re.compile("^Training image")).first.click()
+    expect(page).to_have_url(re.compile("/datasets/fashion-mnist/train/"))
+
+
 def test_the_slider_moves_images_and_classes_through_the_epochs(page: Page, server: Server):
     run_id = server.submit(**SMALL, epochs=4)
     server.wait_for(run_id, "finished")

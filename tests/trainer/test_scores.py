@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.scores import by_class, calibration, confusion, history, label_issues, mcnemar, wilson
+from trainer.scores import alike_together, by_class, calibration, confusion, history, label_issues, mcnemar, wilson
 
 TRUE = np.array([0, 0, 0, 1, 1, 2])
 SAID = np.array([0, 0, 1, 1, 0, 1])
@@ -90,3 +90,18 @@ def test_mcnemars_test_is_that_of_a_coin(first: int, second: int, expected: floa
 def test_mcnemars_test_of_thousands_of_samples_is_a_number():
     assert 0 <= mcnemar(4000, 5000) < 1e-20
     assert mcnemar(100_000, 100_200) == pytest.approx(0.655, abs=0.01)
+
+
+def test_classes_that_are_taken_for_each_other_stand_side_by_side():
+    matrix = np.diag([50] * 5)
+    for a, b, times in ((0, 3, 40), (3, 1, 20), (4, 0, 10)):
+        matrix[a, b] = times
+    order = alike_together(matrix)
+    assert sorted(order) == [0, 1, 2, 3, 4]
+    together = "".join(map(str, order))
+    assert "4031" in together or "1304" in together
+
+
+@pytest.mark.parametrize("classes", [0, 1, 2])
+def test_few_classes_have_an_order_too(classes: int):
+    assert alike_together(np.zeros((classes, classes), np.int64)) in ([*range(classes)], [1, 0])
