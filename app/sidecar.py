@@ -24,15 +24,29 @@ class SidecarError(Exception):
 
 
 class Sidecar:
-    def __init__(self, module: str, *, timeout_s: float = 30.0, idle_s: float = 120.0) -> None:
-        """`module` reads one JSON object a line on standard input and answers each with one."""
+    def __init__(self, module: str, *, timeout_s: float = 30.0, idle_s: float = 120.0, most: int = 8) -> None:
+        """`module` reads one JSON object a line on standard input and answers each with one.
+
+        At most `most` questions wait or are answered; each holds one of the server's threads.
+        """
         self._module, self._timeout_s, self._idle_s = module, timeout_s, idle_s
-        self._lock = threading.Lock()
+        self._lock, self._places = threading.Lock(), threading.Semaphore(most)
         self._process: subprocess.Popen[bytes] | None = None
         self._timer: threading.Timer | None = None
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Raises `SidecarError` when no answer comes in time or the process ends; the next question gets a new one."""
+        """Raises `SidecarError` when no answer comes in time or the process ends; the next question gets a new one.
+
+        Raises it at once where too many wait already.
+        """
+        if not self._places.acquire(blocking=False):
+            raise SidecarError("Too many wait for the helper process already. Please try again in a moment.")
+        try:
+            return self._asked(question)
+        finally:
+            self._places.release()
+
+    def _asked(self, question: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             if self._timer:
                 self._timer.cancel()

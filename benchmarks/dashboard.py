@@ -3,6 +3,8 @@
 - start-up: from `fitroom serve` to the first answer; and whether the web process has imported torch
 - pages: the server's answer with 100 runs of 20 epochs stored, in sequence, p50 and p95
 - latency: from an epoch's end in the trainer to its point on the chart of a real Chromium, p50 and p95
+- images: a grid of 64 of a data set, from the click to the pixels; the slider, from its move to predictions, confusion
+  matrix and scores of that epoch; what writing down an epoch with 10,000 predictions takes
 - main job: three epochs of all 60,000 images, started from the form in the browser
 - throughput: images/s under `fitroom serve` with the run's page open, over `python -m trainer` alone; the two in
   alternating rounds, medians of the epochs after each round's first
@@ -26,6 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from playwright.sync_api import Browser, Page
 
 from app import metrics, runs
@@ -46,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "data")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="of the steps, by name")
     parser.add_argument("--out", type=Path, help="write the figures there as JSON too")
     arguments = parser.parse_args()
     results: dict[str, Result] = {"machine": machine()}
@@ -56,12 +60,14 @@ def main() -> None:
             "start-up": lambda: start_up(home / "start", arguments.data_dir),
             "pages": lambda: pages(home / "pages", arguments.data_dir),
             "latency": lambda: latency(home / "latency", arguments.data_dir, browser),
+            "images": lambda: pictures(home / "images", arguments.data_dir, browser),
             "throughput": lambda: throughput(home, arguments.data_dir, browser, arguments.rounds),
             "main job": lambda: main_job(home / "main", arguments.data_dir, browser),
         }
         for name, step in steps.items():
-            results[name] = step()
-            show(name, results[name])
+            if arguments.only is None or name in arguments.only:
+                results[name] = step()
+                show(name, results[name])
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 
@@ -112,12 +118,63 @@ def timed(server: Server, path: str) -> str:
     return f"p50 {counted[25] * 1000:.1f} ms, p95 {counted[47] * 1000:.1f} ms, {size / 1000:.0f} KB"
 
 
-def fill(home: Path, *, number: int, epochs: int) -> None:
-    """Finished runs of 234 steps an epoch with predictions on all 10,000 validation images."""
+GRID_SHOWN = """async () => {
+    const sprite = new Image();
+    sprite.src = document.querySelector(".images image").getAttribute("href");
+    await sprite.decode();
+    await new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown)));
+    return performance.now();
+}"""
+"""Milliseconds from the start of the navigation to the frame after the sprite is there."""
+SLIDER_MOVED = """(epoch) => new Promise((shown) => {
+    const slider = document.getElementById("epoch-slider");
+    const begun = performance.now();
+    slider.value = epoch;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    const look = () => {
+        const said = (name) => document.querySelector(`[data-${name}-epoch]`).textContent === `after epoch ${epoch}`;
+        if (said("predictions") && said("confusion")) shown(performance.now() - begun);
+        else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+})"""
+"""Milliseconds from the slider's move to the frame in which everything speaks of that epoch."""
+
+
+def pictures(home: Path, data_dir: Path, browser: Browser) -> Result:
+    writing = sorted(fill(home, number=1, epochs=40))
+    with serving(home, data_dir, workers="0") as server:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        grids = []
+        for number in range(1, 32):
+            page.goto(f"{server.url}/datasets/fashion-mnist?seed=1&page={number}", wait_until="domcontentloaded")
+            grids.append(page.evaluate(GRID_SHOWN))
+        page.goto(f"{server.url}/runs/1")
+        page.locator("#chart-loss .main-svg").first.wait_for()
+        moves = [page.evaluate(SLIDER_MOVED, epoch) for epoch in range(39, 3, -1)]
+        page.close()
+    return {
+        "grid_of_64": spread(grids[1:]),
+        "slider": spread(moves[1:]),
+        "writing_an_epoch": spread([1000 * seconds for seconds in writing]),
+    }
+
+
+def spread(milliseconds: list[float]) -> str:
+    values = sorted(milliseconds)
+    at = [values[int(len(values) * share)] for share in (0.5, 0.95)]
+    return f"p50 {at[0]:.1f} ms, p95 {at[1]:.1f} ms, {len(values)} times"
+
+
+def fill(home: Path, *, number: int, epochs: int) -> list[float]:
+    """Finished runs of 234 steps an epoch with predictions on all 10,000 validation images.
+
+    Returns the seconds that each epoch with its predictions took to be written.
+    """
     settings = Settings(home=home)
     migrate(settings.database)
     db, now = Database(settings.database), datetime.now(UTC)
-    predictions = Predictions(bytes(20_000), b"\xff" * 20_000)
+    random, seconds = np.random.default_rng(0), []
     started = Started(
         "cpu", "a processor", 2, 582_026, tuple("abcdefghij"), 60_000, 10_000, 234, 0,
         "resident", "float32", 1, 24_000_000, 1e11, 0.5,
@@ -130,26 +187,23 @@ def fill(home: Path, *, number: int, epochs: int) -> None:
             held = runs.claim(session, "bench", now=now)
             assert held is not None
             metrics.record(session, held, started, now=now)
-            for epoch in range(1, epochs + 1):
-                loss = math.exp(-epoch / 8) + 0.01 * (place % 7)
+        for epoch in range(1, epochs + 1):
+            loss = math.exp(-epoch / 8) + 0.01 * (place % 7)
+            said = random.integers(0, 10, 10_000).astype("<u2"), random.integers(0, 65536, 10_000).astype("<u2")
+            predictions = Predictions(said[0].tobytes(), said[1].tobytes())
+            done = EpochDone(
+                epoch, loss, 1 - loss / 3, loss, 1 - loss / 3, 0.001, 12, 11, 5000, time.time(), timings, predictions
+            )
+            with db.write() as session:
                 metrics.record(session, held, Steps(epoch, (epoch - 1) * 234, (loss,) * 234), now=now)
-                done = EpochDone(
-                    epoch,
-                    loss,
-                    1 - loss / 3,
-                    loss,
-                    1 - loss / 3,
-                    0.001,
-                    12,
-                    11,
-                    5000,
-                    time.time(),
-                    timings,
-                    predictions,
-                )
+            begun = time.perf_counter()
+            with db.write() as session:
                 metrics.record(session, held, done, now=now)
+            seconds.append(time.perf_counter() - begun)
+        with db.write() as session:
             runs.finish(session, held, now=now)
     db.close()
+    return seconds
 
 
 def latency(home: Path, data_dir: Path, browser: Browser) -> Result:

@@ -66,6 +66,12 @@ def make_runs(server: Server) -> dict[str, str]:
         "run-queued": f"/runs/{queued}",
         "mistakes": f"/runs/{first}?show=mistakes",
         "compare": f"/compare?runs={first}&runs={second}&runs={stopped}",
+        "pair": f"/compare/images?runs={first}&runs={second}",
+        "hard": f"/runs/{first}/hard",
+        "try": f"/runs/{first}/try",
+        "dataset": "/datasets/fashion-mnist",
+        "image": "/datasets/fashion-mnist/train/0",
+        "duplicates": "/datasets/fashion-mnist/duplicates",
         "missing": "/runs/999",
     }
 
@@ -87,6 +93,11 @@ def take(page: Page, url: str, path: Path) -> None:
     page.wait_for_load_state("load")
     if page.locator(".chart").count():
         page.locator(".chart .main-svg").first.wait_for()
+    if page.locator("#file").count():
+        picture = page.request.get(f"{url.partition('/runs')[0]}/datasets/fashion-mnist/val/images/0.png").body()
+        page.locator("#file").set_input_files({"name": "boot.png", "mimeType": "image/png", "buffer": picture})
+        page.locator("[data-result]").wait_for()
+        page.locator("[data-layer] summary").click()
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     if overflow > 0:
         print(f"{path.name}: the page is {overflow} px wider than the window")

@@ -14,14 +14,18 @@ import math
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainer.errors import DataError, DataMissing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
@@ -235,7 +239,7 @@ def _chunks(path: Path, layout: Layout) -> Iterator[Labels]:
             encoding="utf-8-sig",
             low_memory=False,
         ) as reader:
-            for frame in reader:
+            while (frame := _next_of(reader)) is not None:
                 numbers = frame.to_numpy()
                 if not _fits(numbers, layout):
                     raise ValueError("a number is out of range")
@@ -245,6 +249,13 @@ def _chunks(path: Path, layout: Layout) -> Iterator[Labels]:
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
         # pandas does not say where; the standard library's reader, though far slower, does.
         raise _located(path, layout, error) from error
+
+
+def _next_of(reader: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+    with warnings.catch_warnings():
+        # An empty cell beside "0." makes it cast NaN, of which numpy warns before pandas refuses it.
+        warnings.filterwarnings("ignore", "invalid value encountered in cast", RuntimeWarning)
+        return next(reader, None)
 
 
 def _fits(numbers: Labels, layout: Layout) -> bool:

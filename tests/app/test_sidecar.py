@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -77,3 +78,30 @@ def test_nobody_asking_ends_it():
     brief.ask(QUESTION)
     assert psutil.wait_procs(children(), timeout=10)[1] == []
     brief.close()
+
+
+def test_when_too_many_wait_the_next_is_told_so_at_once():
+    """The process stands still meanwhile: of three askers two have a place."""
+    sidecar = Sidecar("trainer.helper", most=2)
+    said: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            said.put(sidecar.ask(QUESTION)["network"]["parameters"])
+        except SidecarError as error:
+            said.put(str(error))
+
+    try:
+        known = sidecar.ask(QUESTION)["network"]["parameters"]
+        (process,) = children()
+        process.suspend()
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert str(said.get(timeout=20)).startswith("Too many wait")
+        process.resume()
+        assert [said.get(timeout=20), said.get(timeout=20)] == [known, known]
+        for thread in threads:
+            thread.join()
+    finally:
+        sidecar.close()

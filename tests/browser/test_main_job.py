@@ -6,8 +6,11 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+import onnxruntime
+import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
+from safetensors import safe_open
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -201,6 +204,13 @@ def test_the_page_of_a_running_run_shows_classes_times_and_weights_as_they_come(
             page.get_by_role("link", name=name, exact=True).click()
         assert download.value.suggested_filename == file
         assert download.value.path().stat().st_size > least
+        opened = {
+            "Weights": lambda path: safe_open(path, framework="np").keys(),
+            "ONNX": lambda path: onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs(),
+            "Python script": lambda path: compile(path.read_text(), path, "exec").co_names,
+            "Predictions": lambda path: pd.read_csv(path)["predicted"],
+        }[name](download.value.path())
+        assert len(opened) > 0
 
 
 def test_the_form_follows_its_choices_and_tells_what_the_network_is_made_of(page: Page, server: Server):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from trainer import csv_images, sources
@@ -219,6 +219,7 @@ cells = st.text(alphabet="0123456789-,;\t\"'\n x.", max_size=40)
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(cells, min_size=1, max_size=6))
+@example([",", ",", "0."])
 def test_any_text_is_images_or_an_error_in_words(tmp_path_factory: pytest.TempPathFactory, lines: list[str]):
     path = tmp_path_factory.mktemp("any") / "train.csv"
     path.write_text("\n".join(lines))
