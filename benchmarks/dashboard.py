@@ -189,7 +189,7 @@ def fill(home: Path, *, number: int, epochs: int) -> list[float]:
             metrics.record(session, held, started, now=now)
         for epoch in range(1, epochs + 1):
             loss = math.exp(-epoch / 8) + 0.01 * (place % 7)
-            said = random.integers(0, 10, 10_000).astype("<u2"), random.integers(0, 65536, 10_000).astype("<u2")
+            said = random.integers(0, 10, 10_000, np.uint8), random.integers(0, 65536, 10_000).astype("<u2")
             predictions = Predictions(said[0].tobytes(), said[1].tobytes())
             done = EpochDone(
                 epoch, loss, 1 - loss / 3, loss, 1 - loss / 3, 0.001, 12, 11, 5000, time.time(), timings, predictions

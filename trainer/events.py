@@ -55,8 +55,9 @@ class Steps:
 class Predictions:
     """What the model said of each validation sample, in the order of the validation split.
 
-    `classes` holds one little-endian uint16 per sample, the predicted class; `confidences` one little-endian
-    uint16 per sample, the probability of that class times 65535. 10,000 samples take 40 KB.
+    `classes` holds one unsigned number per sample, the predicted class: of 8 bits, or where there are more than 256
+    classes of 16, little-endian. `confidences` holds one little-endian uint16 per sample, the probability of that
+    class times 65535. So 10,000 samples take 30 KB; which width the classes have shows in the lengths.
     """
 
     classes: bytes

@@ -101,7 +101,7 @@ class Learner:
         for tensor in (sums, classes, confidences):
             self._group.sum(tensor)
         loss, hits = sums.tolist()
-        return loss / batches.samples, hits / batches.samples, _encoded(classes, confidences)
+        return loss / batches.samples, hits / batches.samples, _encoded(classes, confidences, self.shape.classes)
 
     def _logits(self, model: nn.Module, x: Tensor) -> Tensor:
         """float32 logits [B, classes], computed in the run's precision."""
@@ -134,8 +134,8 @@ def _hits(logits: Tensor, targets: Targets) -> Tensor:
     return targets.share * right + (1 - targets.share) * (predicted == targets.other).sum()
 
 
-def _encoded(classes: Tensor, confidences: Tensor) -> Predictions:
-    def encode(numbers: Tensor) -> bytes:
-        return np.asarray(numbers.cpu().numpy()).astype("<u2").tobytes()
+def _encoded(classes: Tensor, confidences: Tensor, count: int) -> Predictions:
+    def encode(numbers: Tensor, kind: str) -> bytes:
+        return np.asarray(numbers.cpu().numpy()).astype(kind).tobytes()
 
-    return Predictions(encode(classes), encode(confidences.mul(65535).round()))
+    return Predictions(encode(classes, "u1" if count <= 256 else "<u2"), encode(confidences.mul(65535).round(), "<u2"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
 from app import browse, images
@@ -21,6 +22,7 @@ Shape = Annotated[str | None, Query(max_length=20, pattern=OPTIONS["csv_shape"].
 
 @router.get("/datasets/{dataset}/{split}/sprite.png")
 def sprite(
+    request: Request,
     dataset: str,
     split: Split,
     indices: Annotated[str, Query(max_length=4000)],
@@ -31,20 +33,20 @@ def sprite(
     numbers = indices.split(",")
     if len(numbers) > MOST_IN_SPRITE or not all(n.isascii() and n.isdigit() and len(n) < 12 for n in numbers):
         raise HTTPException(422, f"indices: numbers with commas between, at most {MOST_IN_SPRITE}")
-    return _png(images.sprite(_images(dataset, split, shape, shared), [int(n) for n in numbers]))
+    return _png(request, images.sprite(_images(dataset, split, shape, shared), [int(n) for n in numbers]))
 
 
 @router.get("/datasets/{dataset}/{split}/means.png")
-def means(dataset: str, split: Split, shared: Shared) -> Response:
+def means(request: Request, dataset: str, split: Split, shared: Shared) -> Response:
     """The mean image of each class, ten a row."""
     if OPTIONS["dataset"].check(dataset) is not None:
         raise HTTPException(404)
-    return _png(browse.means(dataset, split, shared.settings.data_dir))
+    return _png(request, browse.means(dataset, split, shared.settings.data_dir))
 
 
 @router.get("/datasets/{dataset}/{split}/images/{index}.png")
-def single(dataset: str, split: Split, index: int, shared: Shared, shape: Shape = None) -> Response:
-    return _png(images.single(_images(dataset, split, shape, shared), index))
+def single(request: Request, dataset: str, split: Split, index: int, shared: Shared, shape: Shape = None) -> Response:
+    return _png(request, images.single(_images(dataset, split, shape, shared), index))
 
 
 def _images(dataset: str, split: Split, shape: str | None, shared: Shared) -> ImageSet:
@@ -53,5 +55,10 @@ def _images(dataset: str, split: Split, shape: str | None, shared: Shared) -> Im
     return images.image_set(dataset, split, shared.settings.data_dir, shape)
 
 
-def _png(content: bytes) -> Response:
-    return Response(content, media_type="image/png", headers={"Cache-Control": FOR_EVER})
+def _png(request: Request, content: bytes) -> Response:
+    """Kept for ever; who reloads on purpose learns by the ETag that nothing has changed."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"Cache-Control": FOR_EVER, "ETag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type="image/png", headers=headers)

@@ -163,3 +163,16 @@ def test_images_that_both_splits_hold_are_shown_with_their_twins(client: TestCli
 def test_near_duplicates_of_no_data_set_are_not_looked_for(client: TestClient):
     assert client.get("/datasets/none/duplicates").status_code == 404
     assert client.get("/datasets/csv:none/duplicates").status_code == 503
+
+
+def test_a_picture_asked_for_again_is_not_sent_again(client: TestClient):
+    for address in (
+        f"{FASHION}/train/images/0.png",
+        f"{FASHION}/val/sprite.png?indices=1,2",
+        f"{FASHION}/val/means.png",
+    ):
+        first = client.get(address)
+        assert "immutable" in first.headers["cache-control"]
+        again = client.get(address, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert client.get(address, headers={"If-None-Match": '"other"'}).content == first.content

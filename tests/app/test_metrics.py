@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -184,3 +185,15 @@ def test_a_long_run_keeps_the_predictions_of_a_bounded_number_of_epochs(db: Data
         assert metrics.predictions(session, held.run_id, 901) is None
     assert asked is not None
     assert asked.epoch == 840
+
+
+def test_classes_of_8_and_of_16_bits_are_read_alike(db: Database, clock: FakeClock, held: Claim):
+    """Runs of up to 256 classes store 8 bits; more classes, and runs of before, 16."""
+    narrow = factories.epoch(2)
+    narrow = replace(narrow, predictions=replace(narrow.predictions, classes=bytes([0, 1, 2, 3])))
+    record(db, clock, held, factories.epoch(1), narrow)
+    with db.read() as session:
+        assert metrics.classes_by_epoch(session, held.run_id).tolist() == [[0, 1, 2, 3]] * 2
+        found = metrics.predictions(session, held.run_id)
+    assert found is not None
+    assert found.classes.tolist() == [0, 1, 2, 3]

@@ -52,7 +52,7 @@ def test_predictions_agree_with_the_accuracy(run, data_dir: Path):  # noqa: ANN0
 
     epoch = run(epochs=1).epochs[0]
     labels = sources.load("fashion-mnist", "val", data_dir).labels[sources.subset_indices(10_000, 500)]
-    predicted = np.frombuffer(epoch.predictions.classes, "<u2")
+    predicted = np.frombuffer(epoch.predictions.classes, np.uint8)
     confidence = np.frombuffer(epoch.predictions.confidences, "<u2") / 65535
     assert (predicted == labels).mean() == epoch.val_accuracy
     assert ((confidence >= 0.1 - 1e-4) & (confidence <= 1)).all()
