@@ -47,7 +47,7 @@ def test_two_processes_give_the_curve_of_one_and_resume_it(data_dir: Path, tmp_p
     together += rest
     assert curve(together) == pytest.approx(curve(alone), rel=2e-3)
     predictions = [event.predictions for event in rest if isinstance(event, EpochDone)]
-    assert len(predictions[-1].classes) == 2 * 1500
+    assert len(predictions[-1].classes) == 1500
 
 
 def done(events: list[Event]) -> int:
