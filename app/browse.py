@@ -55,11 +55,6 @@ class Balance:
     shares: dict[Split, float]
 
 
-def image_set(dataset: str, split: Split, data_dir: Path) -> ImageSet:
-    """As the settings' defaults read it. Raises `DataMissing`, `DataError`."""
-    return images.image_set(dataset, split, data_dir)
-
-
 def page(found: ImageSet, query: Query, data_dir: Path) -> Page:
     """`PAGE` images. Raises `NoSuchImage` for a page or class that there is not."""
     if query.label is not None and not 0 <= query.label < len(found.classes):
@@ -71,12 +66,8 @@ def page(found: ImageSet, query: Query, data_dir: Path) -> Page:
     if not 1 <= query.page <= pages:
         raise images.NoSuchImage(f"There is no page {query.page}; the last is {pages}.")
     chosen = [int(place) for place in places[(query.page - 1) * PAGE : query.page * PAGE]]
-    items = [
-        {"index": i, "label": int(found.labels[i]), "class_name": found.classes[int(found.labels[i])]} for i in chosen
-    ]
-    config = TrainConfig(dataset=query.dataset)
-    address = images.sprite_url(config, query.split, data_dir, chosen) if chosen else ""
-    return Page(Grid(address, images.cell_of(found), images.GRID_COLUMNS, items), len(places), pages)
+    grid = images.labelled(found, TrainConfig(dataset=query.dataset), query.split, data_dir, chosen)
+    return Page(grid, len(places), pages)
 
 
 def balance(sets: dict[Split, ImageSet]) -> list[Balance]:
@@ -102,7 +93,7 @@ def means(dataset: str, split: Split, data_dir: Path) -> bytes:
 
 @lru_cache(maxsize=8)
 def _means(dataset: str, split: Split, data_dir: Path, version: str) -> bytes:
-    found = image_set(dataset, split, data_dir)
+    found = images.image_set(dataset, split, data_dir)
     shape = found.images.shape[1:]
     pictures = np.zeros((len(found.classes), *shape), np.uint8)
     for label in range(len(found.classes)):

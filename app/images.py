@@ -51,15 +51,20 @@ def _image_set(dataset: str, split: Split, data_dir: Path, csv_shape: str | None
 
 def sprite(images: sources.ImageSet, indices: Sequence[int]) -> bytes:
     """PNG of the images at `indices`, `GRID_COLUMNS` a row. Raises `NoSuchImage`."""
-    _check(images, indices)
+    check(images, indices)
     chosen = np.asarray(images.images[list(indices)])
     count, height, width, channels = chosen.shape
     side, rows = cell_of(images), -(-count // GRID_COLUMNS)
     sheet = np.zeros((rows * GRID_COLUMNS, side, side, channels), np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     sheet[:count, top : top + height, left : left + width] = chosen
-    tiled = sheet.reshape(rows, GRID_COLUMNS, side, side, channels).swapaxes(1, 2)
-    return png(tiled.reshape(rows * side, GRID_COLUMNS * side, channels))
+    return png(tiled(sheet.reshape(rows, GRID_COLUMNS, side, side, channels)))
+
+
+def tiled(cells: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """[rows, columns, H, W, C] -> one picture [rows * H, columns * W, C]."""
+    rows, columns, height, width, channels = cells.shape
+    return cells.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
 
 
 def cell_of(images: sources.ImageSet) -> int:
@@ -70,7 +75,7 @@ def cell_of(images: sources.ImageSet) -> int:
 
 def single(images: sources.ImageSet, index: int) -> bytes:
     """PNG of one image. Raises `NoSuchImage`."""
-    _check(images, [index])
+    check(images, [index])
     return png(np.asarray(images.images[index]))
 
 
@@ -80,11 +85,19 @@ def samples(config: TrainConfig, data_dir: Path) -> Grid:
     subset = sources.subset_indices(len(images.labels), config.train_size)
     chosen = _rows_of_classes(images.labels[subset], len(images.classes))
     indices = [int(subset[i]) for i in chosen] if chosen is not None else [int(i) for i in subset[:GRID]]
+    return labelled(images, config, "train", data_dir, indices)
+
+
+def labelled(
+    images: sources.ImageSet, config: TrainConfig, split: Split, data_dir: Path, indices: Sequence[int]
+) -> Grid:
+    """The images at `indices`, each with its class; without any, without a sprite."""
     items = [
         {"index": i, "label": int(images.labels[i]), "class_name": images.classes[int(images.labels[i])]}
         for i in indices
     ]
-    return Grid(sprite_url(config, "train", data_dir, indices), cell_of(images), GRID_COLUMNS, items)
+    address = sprite_url(config, split, data_dir, indices) if indices else ""
+    return Grid(address, cell_of(images), GRID_COLUMNS, items)
 
 
 def _rows_of_classes(labels: np.ndarray[Any, Any], classes: int) -> list[int] | None:
@@ -104,7 +117,8 @@ def sprite_url(config: TrainConfig, split: Split, data_dir: Path, indices: Seque
     return f"/datasets/{config.dataset}/{split}/sprite.png?v={version}{shape}&indices={numbers}"
 
 
-def _check(images: sources.ImageSet, indices: Sequence[int]) -> None:
+def check(images: sources.ImageSet, indices: Sequence[int]) -> None:
+    """Raises `NoSuchImage` where one of `indices` is none of them."""
     for index in indices:
         if not 0 <= index < len(images.labels):
             raise NoSuchImage(f"There is no image {index}; they count from 0 to {len(images.labels) - 1:,}.")

@@ -211,10 +211,11 @@ def steps(session: Session, run_id: int) -> list[StepSeries]:
 def predictions(session: Session, run_id: int, epoch: int | None = None) -> DecodedPredictions | None:
     """Those after `epoch`, or the newest; of a thinned run those of the last kept epoch before. None without any."""
     query = select(EpochPredictions).where(EpochPredictions.run_id == run_id)
-    newest = session.scalar(select(func.max(EpochPredictions.epoch)).where(EpochPredictions.run_id == run_id))
-    if newest is None or (epoch is not None and epoch > newest):
-        return None
-    query = query.where(EpochPredictions.epoch <= epoch) if epoch is not None else query
+    if epoch is not None:
+        newest = session.scalar(select(func.max(EpochPredictions.epoch)).where(EpochPredictions.run_id == run_id))
+        if newest is None or epoch > newest:
+            return None
+        query = query.where(EpochPredictions.epoch <= epoch)
     row = session.scalars(query.order_by(EpochPredictions.epoch.desc()).limit(1)).one_or_none()
     if row is None:
         return None

@@ -47,8 +47,6 @@ def describe(shared: State, config: TrainConfig) -> NetworkOut:
     shape = {"channels": found.images.shape[3], "size": config.image_size, "classes": len(found.classes)}
     asked = {name: value for name, value in config.to_dict().items() if name in RELEVANT}
     answer = _answer(shared.torch, json.dumps({"network": asked, "shape": shape}, sort_keys=True))
-    if "errors" in answer:
-        raise FormError(answer["errors"])
     return NetworkOut.model_validate(answer["network"])
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-
-import numpy as np
-
 from app import images
-from app.forms import FormError
 from app.state import State
 from trainer.config import AUGMENTATION, OPTIONS, TrainConfig
+from trainer.packing import unpack
 
 RELEVANT = {
     *("dataset", "csv_shape", "train_size", "image_size", "seed"),
@@ -31,13 +26,4 @@ def augmented(shared: State, config: TrainConfig) -> bytes:
     answer = shared.torch.ask(
         {"augmented": asked, "data_dir": str(shared.settings.data_dir), "images": IMAGES, "draws": DRAWS}
     )
-    if "errors" in answer:
-        raise FormError(answer["errors"])
-    pixels = np.frombuffer(base64.b64decode(answer["pixels"]), np.uint8).reshape(answer["shape"])
-    return images.png(_tiled(pixels))
-
-
-def _tiled(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """[rows, columns, H, W, C] -> one picture [rows * H, columns * W, C]."""
-    rows, columns, height, width, channels = pixels.shape
-    return pixels.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    return images.png(images.tiled(unpack(answer)))

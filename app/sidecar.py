@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from app.config import ROOT
+from app.forms import FormError
 
 
 class SidecarError(Exception):
@@ -37,14 +38,17 @@ class Sidecar:
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """Raises `SidecarError` when no answer comes in time or the process ends; the next question gets a new one.
 
-        Raises it at once where too many wait already.
+        Raises it at once where too many wait already, and `FormError` where the answer names what is wrong by field.
         """
         if not self._places.acquire(blocking=False):
             raise SidecarError("Too many wait for the helper process already. Please try again in a moment.")
         try:
-            return self._asked(question)
+            answer = self._asked(question)
         finally:
             self._places.release()
+        if "errors" in answer:
+            raise FormError(answer["errors"])
+        return answer
 
     def _asked(self, question: dict[str, Any]) -> dict[str, Any]:
         with self._lock:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from app import images
 from app.forms import FormError
 from app.sidecar import Sidecar
+from trainer.packing import pack, unpack
 from trainer.sources import ImageSet
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -59,14 +60,7 @@ def predict(
     """Raises `FormError` at the field `image`, `SidecarError` where nobody answers."""
     picture = decoded(content)
     pixels, inverted = prepared(picture, like, invert=invert, crop=crop)
-    question = {
-        "predict": str(weights),
-        "shape": pixels.shape,
-        "pixels": base64.b64encode(pixels.tobytes()).decode(),
-    }
-    answer = sidecar.ask(question)
-    if "errors" in answer:
-        raise FormError(answer["errors"])
+    answer = sidecar.ask({"predict": str(weights), **pack(pixels)})
     ranked = sorted(zip(answer["probabilities"], answer["classes"], strict=True), reverse=True)[:TOP]
     return Prediction(
         top=[Said(name=name, probability=probability) for probability, name in ranked],
@@ -79,22 +73,23 @@ def predict(
 
 
 def _layer(told: dict[str, Any]) -> FirstLayer:
-    activations = told["activations"] and _data_url(_sheet(told["activations"]))
+    activations = told["activations"] and _data_url(_sheet(unpack(told["activations"])))
     return FirstLayer(
-        name=told["name"], units=told["units"], filters=_data_url(_sheet(told["filters"])), activations=activations
+        name=told["name"],
+        units=told["units"],
+        filters=_data_url(_sheet(unpack(told["filters"]))),
+        activations=activations,
     )
 
 
-def _sheet(packed: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _sheet(maps: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """[F, h, w, C] -> one picture, `_SHEET_COLUMNS` a row, black lines between."""
-    maps = np.frombuffer(base64.b64decode(packed["pixels"]), np.uint8).reshape(packed["shape"])
     count, h, w, channels = maps.shape
     columns = min(count, _SHEET_COLUMNS)
     rows = -(-count // columns)
     cells = np.zeros((rows * columns, h + 1, w + 1, channels), np.uint8)
     cells[:count, :h, :w] = maps
-    sheet = cells.reshape(rows, columns, h + 1, w + 1, channels).swapaxes(1, 2)
-    return sheet.reshape(rows * (h + 1), columns * (w + 1), channels)[:-1, :-1]
+    return images.tiled(cells.reshape(rows, columns, h + 1, w + 1, channels))[:-1, :-1]
 
 
 def _data_url(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import browse, images
-from app.forms import FormError
 from app.images import Grid
 from app.state import State
 from trainer import sources
@@ -34,7 +33,7 @@ class Twins:
 def find(shared: State, dataset: str) -> Twins:
     """The pairs most alike. Raises `DataError`, `FormError`, `SidecarError`."""
     data_dir = shared.settings.data_dir
-    found = {split: browse.image_set(dataset, split, data_dir) for split in browse.SPLITS}
+    found = {split: images.image_set(dataset, split, data_dir) for split in browse.SPLITS}
     told = _told(shared, dataset)
     pairs = told["pairs"][:SHOWN]
     items = [_item(found["val"], found["train"], pair) for pair in pairs]
@@ -57,8 +56,6 @@ def _told(shared: State, dataset: str) -> dict[str, Any]:
         return dict(json.loads(file.read_text()))
     question = {"duplicates": dataset, "data_dir": str(shared.settings.data_dir), "most": SHOWN}
     answer = shared.exporter.ask(question)
-    if "errors" in answer:
-        raise FormError(answer["errors"])
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}.part")
     part.write_text(json.dumps(answer))

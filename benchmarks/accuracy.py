@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.revision import ROOT, revision
 from trainer import devices
 from trainer.config import TrainConfig
 from trainer.events import EpochDone, Started
 from trainer.loop import train
 from trainer.presets import PRESETS
 
-ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = "the tutorial's script"
 FLOAT32 = "Tutorial, float32"
 Row = dict[str, Any]
@@ -97,7 +97,7 @@ def run(way: str, seed: int, device: str, data_dir: Path) -> Row:
         "way": way,
         "seed": seed,
         "settings": settings_of(way),
-        "revision": _revision(),
+        "revision": revision() or "unknown",
         "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
         "date": datetime.now(UTC).date().isoformat(),
         "seconds": round(time.perf_counter() - begun, 1),
@@ -154,12 +154,6 @@ def _in_a_process(way: str, seed: int, arguments: argparse.Namespace) -> None:
         file.write(done.stdout.splitlines()[-1] + "\n")
     row = json.loads(done.stdout.splitlines()[-1])
     print(f"{way}, seed {seed}: {row['accuracies'][-1]:.2%} in {row['seconds'] / 60:.1f} minutes", flush=True)
-
-
-def _revision() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

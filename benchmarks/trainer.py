@@ -24,12 +24,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.revision import ROOT, revision
 from trainer import devices
 from trainer.config import TrainConfig
 from trainer.events import EpochDone, Started
 from trainer.loop import train
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -156,9 +155,10 @@ def _report(
 ) -> str:
     base = _rate(found[AS_GIVEN]) if AS_GIVEN in found else None
     best = max((_rate(found[name]) for name in found if name.startswith("tutorial")), default=None)
+    code = f"revision {known}" if (known := revision()) else "no revision known"
     lines = [
         f"{devices.name_of(torch.device(device))}, {os.cpu_count()} cores, torch {torch.__version__}, "
-        f"Python {platform.python_version()}, {_revision()}, {datetime.now(UTC).date()}; "
+        f"Python {platform.python_version()}, {code}, {datetime.now(UTC).date()}; "
         f"{rounds} alternating rounds of {epochs} counted epoch(s), batches of 256, all 60,000 images.",
         "",
         "| way | images/s | lowest to highest | epoch, s | to 4 workers | to its best | memory above torch's, MB |",
@@ -180,13 +180,6 @@ def _report(
             f"{share:.1%} of that ({facts['flops_per_image'] / 1e6:.1f} MFLOP an image).",
         ]
     return "\n".join(lines) + "\n"
-
-
-def _revision() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return f"revision {done.stdout.strip()}" if done.returncode == 0 else "no revision known"
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def save(run_dir: Path, config: TrainConfig, learner: Learner, progress: Progres
         link.replace(run_dir / BEST)
         _save_weights(run_dir, config, learner, progress, classes)
     part.replace(path)
-    _sync(run_dir)
+    sync(run_dir)
     return path
 
 
@@ -117,10 +117,10 @@ def read(path: Path) -> dict[str, Any]:
 def _write(path: Path, write: Callable[[], None]) -> None:
     """Write a file and wait until it is on disk."""
     write()
-    _sync(path)
+    sync(path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """A file's bytes are on disk only then, and a rename only when its folder is."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

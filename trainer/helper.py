@@ -16,20 +16,18 @@ A question that cannot be answered is answered by {"errors": sentences by field}
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trainer import duplicates
 from trainer.config import TrainConfig
 from trainer.describe import describe
 from trainer.errors import CheckpointError, ConfigError, DataError
 from trainer.models import Shape
+from trainer.packing import Bytes, pack, unpack
 from trainer.predict import ask, load
 from trainer.preview import augmented
 
@@ -40,7 +38,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             network = describe(TrainConfig.from_dict(question["network"]), Shape(**question["shape"]))
             return {"network": asdict(network)}
         if "predict" in question:
-            return _predicted(Path(question["predict"]), question["shape"], question["pixels"])
+            return _predicted(Path(question["predict"]), unpack(question))
         if "onnx" in question:
             # Only here: it brings ten more modules' worth of waiting.
             from trainer.onnx_export import export
@@ -51,7 +49,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             return asdict(duplicates.find(question["duplicates"], data_dir, most=question["most"]))
         config, data_dir = TrainConfig.from_dict(question["augmented"]), Path(question["data_dir"])
         pixels = augmented(config, data_dir, images=question["images"], draws=question["draws"])
-        return {"shape": pixels.shape, "pixels": base64.b64encode(pixels.tobytes()).decode()}
+        return pack(pixels)
     except ConfigError as error:
         return {"errors": error.errors}
     except CheckpointError as error:
@@ -60,9 +58,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         return {"errors": {"dataset": str(error)}}
 
 
-def _predicted(weights: Path, shape: list[int], pixels: str) -> dict[str, Any]:
+def _predicted(weights: Path, pixels: Bytes) -> dict[str, Any]:
     network = load(weights)
-    told = ask(network, np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(shape))
+    told = ask(network, pixels)
     layer = told.first_layer
     heat = [[round(value, 4) for value in row] for row in told.heat.tolist()]
     return {
@@ -73,14 +71,10 @@ def _predicted(weights: Path, shape: list[int], pixels: str) -> dict[str, Any]:
         and {
             "name": layer.name,
             "units": layer.units,
-            "filters": _packed(layer.filters),
-            "activations": None if layer.activations is None else _packed(layer.activations),
+            "filters": pack(layer.filters),
+            "activations": None if layer.activations is None else pack(layer.activations),
         },
     }
-
-
-def _packed(maps: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Any]:
-    return {"shape": maps.shape, "pixels": base64.b64encode(maps.tobytes()).decode()}
 
 
 def main() -> None:

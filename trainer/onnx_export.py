@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainer import sources
+from trainer import checkpoint, sources
 from trainer.data import to_size
 from trainer.errors import CheckpointError
 from trainer.predict import Network, load
@@ -69,8 +69,7 @@ def export(weights: Path, to: Path, data_dir: Path) -> Exported:
         difference = _difference(whole, part, images)
         if difference is None:
             raise CheckpointError("The ONNX file does not say what the network says; it was not kept.")
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        checkpoint.sync(part)
         part.replace(to)
     finally:
         part.unlink(missing_ok=True)

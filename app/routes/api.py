@@ -199,9 +199,7 @@ def predict_image(
     """What the network of the best epoch says of the image in the body, and where it looked."""
     with shared.db.read() as session:
         config = runs.config_of(runs.get(session, run_id))
-    weights = shared.settings.weights(run_id)
-    if not weights.exists():
-        raise images.NoSuchImage(f"Run {run_id} has no saved weights.")
+    weights = takeaway.weights(shared, run_id)
     like = images.image_set(config.dataset, "train", shared.settings.data_dir, config.csv_shape)
     return tryout.predict(shared.torch, weights, content, like, invert=invert, crop=crop)
 
@@ -211,9 +209,7 @@ def get_weights(run_id: int, shared: Shared) -> FileResponse:
     """The weights of the best epoch as safetensors; settings, classes and epoch are in its metadata."""
     with shared.db.read() as session:
         run = runs.get(session, run_id)
-    path = shared.settings.weights(run_id)
-    if not path.exists():
-        raise images.NoSuchImage(f"Run {run_id} has no saved weights.")
+    path = takeaway.weights(shared, run_id)
     return FileResponse(path, filename=f"{run.config['arch']}-run{run_id}.safetensors")
 
 

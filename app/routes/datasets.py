@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator, Field
 from starlette.responses import RedirectResponse, Response
 
 from app import browse, images, twins
 from app.pages import templates
+from app.routes.images import known
 from app.state import Shared, State
 from trainer import sources
-from trainer.config import OPTIONS
 from trainer.errors import DataError
 from trainer.sources import Split
 
@@ -44,12 +44,12 @@ def show_dataset(
     index: Number = None,
 ) -> Response:
     """`index` leads to that image's own page: it is what the search field sends."""
-    _check(dataset)
+    known(dataset)
     if index is not None:
         return RedirectResponse(f"/datasets/{dataset}/{split}/{index}", 303)
     data_dir = shared.settings.data_dir
     query = browse.Query(dataset, split, label, seed, page)
-    sets = {name: browse.image_set(dataset, name, data_dir) for name in browse.SPLITS}
+    sets = {name: images.image_set(dataset, name, data_dir) for name in browse.SPLITS}
     context = {
         "query": query,
         "label": sources.label(dataset),
@@ -59,7 +59,6 @@ def show_dataset(
         "balance": browse.balance(sets),
         "page": browse.page(sets[split], query, data_dir),
         "means_url": f"/datasets/{dataset}/{split}/means.png?v={sources.version(dataset, data_dir)}",
-        "cell": images.cell_of(sets[split]),
         "nav": "data",
     }
     return templates.TemplateResponse(request, "dataset.html", context)
@@ -68,7 +67,7 @@ def show_dataset(
 @router.get("/datasets/{dataset}/duplicates")
 def show_duplicates(request: Request, dataset: str, shared: Shared) -> Response:
     """Validation images that the training images hold too; the first time it is looked for takes seconds."""
-    _check(dataset)
+    known(dataset)
     context = {
         "dataset": dataset,
         "label": sources.label(dataset),
@@ -81,10 +80,9 @@ def show_duplicates(request: Request, dataset: str, shared: Shared) -> Response:
 @router.get("/datasets/{dataset}/{split}/{index}")
 def show_image(request: Request, dataset: str, split: Split, index: int, shared: Shared) -> Response:
     """One image, large, with its pixel values."""
-    _check(dataset)
-    found = browse.image_set(dataset, split, shared.settings.data_dir)
-    if not 0 <= index < len(found):
-        raise images.NoSuchImage(f"There is no image {index}; they count from 0 to {len(found) - 1:,}.")
+    known(dataset)
+    found = images.image_set(dataset, split, shared.settings.data_dir)
+    images.check(found, [index])
     pixels = found.images[index]
     context = {
         "query": browse.Query(dataset, split),
@@ -112,13 +110,8 @@ def _summary(dataset: str, label: str, shared: State) -> dict[str, object]:
     """What the list shows of a data set; one that cannot be read yet says why."""
     about: dict[str, object] = {"id": dataset, "label": label}
     try:
-        sets = {name: browse.image_set(dataset, name, shared.settings.data_dir) for name in browse.SPLITS}
+        sets = {name: images.image_set(dataset, name, shared.settings.data_dir) for name in browse.SPLITS}
     except DataError as error:
         return about | {"problem": str(error)}
     sizes = {browse.SPLITS[name]: len(found) for name, found in sets.items()}
     return about | {"sizes": sizes, "classes": sets["train"].classes, "shape": sets["train"].images.shape[1:]}
-
-
-def _check(dataset: str) -> None:
-    if OPTIONS["dataset"].check(dataset) is not None:
-        raise HTTPException(404)

@@ -39,8 +39,7 @@ def sprite(
 @router.get("/datasets/{dataset}/{split}/means.png")
 def means(request: Request, dataset: str, split: Split, shared: Shared) -> Response:
     """The mean image of each class, ten a row."""
-    if OPTIONS["dataset"].check(dataset) is not None:
-        raise HTTPException(404)
+    known(dataset)
     return _png(request, browse.means(dataset, split, shared.settings.data_dir))
 
 
@@ -49,9 +48,14 @@ def single(request: Request, dataset: str, split: Split, index: int, shared: Sha
     return _png(request, images.single(_images(dataset, split, shape, shared), index))
 
 
-def _images(dataset: str, split: Split, shape: str | None, shared: Shared) -> ImageSet:
+def known(dataset: str) -> None:
+    """Raises a 404 for what cannot be a data set's id."""
     if OPTIONS["dataset"].check(dataset) is not None:
         raise HTTPException(404)
+
+
+def _images(dataset: str, split: Split, shape: str | None, shared: Shared) -> ImageSet:
+    known(dataset)
     return images.image_set(dataset, split, shared.settings.data_dir, shape)
 
 
