@@ -32,7 +32,7 @@ RUN useradd --create-home --uid 1000 fitroom && install -d -o fitroom /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/fitroom /opt/fitroom
 # The server must be reached from outside the container; publish the port to 127.0.0.1, as above.
-ENV PATH=/opt/venv/bin:$PATH FITROOM_HOME=/data FITROOM_HOST=0.0.0.0 FITROOM_PORT=8000 PYTHONUNBUFFERED=1
+ENV PATH=/opt/venv/bin:$PATH FITROOM_HOME=/data FITROOM_HOST=0.0.0.0 FITROOM_PORT=8000 FITROOM_TOKEN=auto PYTHONUNBUFFERED=1
 WORKDIR /opt/fitroom
 USER 1000
 VOLUME /data

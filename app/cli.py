@@ -44,10 +44,31 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("train", help="train in this terminal, without server or database", add_help=False)
     commands.add_parser("data", help="fetch Fashion-MNIST").set_defaults(run=_data)
     commands.add_parser("doctor", help="check versions, devices, data, database, disk").set_defaults(run=_doctor)
+    _add_user_commands(commands)
+    audit = commands.add_parser("audit", help="who did what, newest first")
+    audit.add_argument("--count", type=int, default=50, help="how many lines; 50 unless told")
+    audit.set_defaults(run=_audit)
     export = commands.add_parser("export", help="a run's epochs as CSV")
     export.add_argument("run_id", type=int, metavar="RUN", help="the run's number")
     export.set_defaults(run=_export)
     return parser
+
+
+def _add_user_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    user = commands.add_parser("user", help="who may sign in: add, list, password, token, sign-out, remove")
+    actions = user.add_subparsers(required=True, metavar="ACTION", dest="action")
+    add = actions.add_parser("add", help="a new user; the password is asked for, or read from standard input")
+    add.add_argument("--role", choices=("viewer", "trainer", "admin"), default="trainer")
+    described = {
+        "password": "set a new password, and sign out everywhere",
+        "token": "make a token for the API and print it once",
+        "sign-out": "end all sign-ins and API tokens",
+        "remove": "remove the user",
+    }
+    for parser in (add, *(actions.add_parser(name, help=text) for name, text in described.items())):
+        parser.add_argument("name", metavar="NAME")
+    actions.add_parser("list", help="all users and their roles")
+    user.set_defaults(run=_user)
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
@@ -84,6 +105,26 @@ def _doctor(settings: Settings, _: argparse.Namespace) -> int:
     from app.doctor import main as doctor
 
     return doctor(settings)
+
+
+def _user(settings: Settings, parsed: argparse.Namespace) -> int:
+    from app.users import main as user
+
+    return user(settings, parsed)
+
+
+def _audit(settings: Settings, parsed: argparse.Namespace) -> int:
+    from app import audit
+    from app.db import Database
+    from app.schema import migrate
+
+    migrate(settings.database)
+    db = Database(settings.database)
+    with db.read() as session:
+        for line in audit.lines(audit.newest(session, max(0, parsed.count))):
+            print(line)
+    db.close()
+    return 0
 
 
 def _export(settings: Settings, parsed: argparse.Namespace) -> int:

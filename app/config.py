@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where templates/, static/ and migrations/ are."""
+
+
+LEAST_TOKEN = 16
 
 
 class SettingsError(Exception):
@@ -29,9 +33,36 @@ class Settings(BaseSettings):
     max_attempts: Annotated[
         int, Field(ge=1, le=100, description="How often a run may lose its worker before it counts as failed.")
     ] = 3
+    token: Annotated[
+        str,
+        Field(
+            repr=False, description="What one signs in with: none, auto (made and printed at the start), or a secret."
+        ),
+    ] = "none"  # noqa: S105 - a word, no secret
+    allowed_hosts: Annotated[
+        str, Field(description="Further names that the server answers to, separated by commas; * for any.")
+    ] = "none"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="How much the log tells.")] = (
         "info"
     )
+
+    @field_validator("token")
+    @classmethod
+    def _long_enough(cls, token: str) -> str:
+        if token not in ("none", "auto") and len(token) < LEAST_TOKEN:
+            raise ValueError(f"must be none, auto, or a secret of at least {LEAST_TOKEN} characters")
+        return token
+
+    @property
+    def secret(self) -> str | None:
+        """The token, None where there is none. Raises ValueError for one that is still to be made (`with_token`)."""
+        if self.token == "auto":  # noqa: S105 - a word, no secret
+            raise ValueError("the token has not been made yet")
+        return None if self.token == "none" else self.token  # noqa: S105
+
+    @property
+    def further_hosts(self) -> list[str]:
+        return [] if self.allowed_hosts == "none" else [part.strip().lower() for part in self.allowed_hosts.split(",")]
 
     @property
     def database(self) -> Path:
@@ -64,3 +95,10 @@ def load_settings() -> Settings:
         lines = [f"FITROOM_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()]
         raise SettingsError("\n".join(lines)) from error
     return settings.model_copy(update={"home": settings.home.absolute()})
+
+
+def with_token(settings: Settings) -> Settings:
+    """The settings with a random token of 256 bits where they ask for one."""
+    if settings.token != "auto":  # noqa: S105
+        return settings
+    return settings.model_copy(update={"token": secrets.token_urlsafe(32)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import shutil
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from app.access import is_loopback
 from app.config import Settings
 from app.schema import SchemaError, schema_state
 from trainer import sources
@@ -48,7 +50,7 @@ def main(settings: Settings) -> int:
 
 def checks(settings: Settings) -> list[Check]:
     steps: tuple[Callable[[Settings], list[Check]], ...] = (
-        _versions, _sqlite, _torch, _home, _disk, _data, _database, _port,
+        _versions, _sqlite, _torch, _home, _disk, _data, _database, _port, _sign_in,
     )  # fmt: skip
     return [check for step in steps for check in step(settings)]
 
@@ -153,3 +155,25 @@ def _is_fitroom(settings: Settings) -> bool:
             return bool(json.load(answer) == {"status": "ok"})
     except (OSError, ValueError):
         return False
+
+
+def _sign_in(settings: Settings) -> list[Check]:
+    if settings.token != "none":  # noqa: S105 - a word, no secret
+        return [Check("sign-in", "ok", "by the token")]
+    names = _user_names(settings.database)
+    if names:
+        return [Check("sign-in", "ok", f"by password: {', '.join(names)}")]
+    if is_loopback(settings.host):
+        return [Check("sign-in", "ok", f"none: {settings.host} is reached from this machine only")]
+    mend = "Set FITROOM_TOKEN=auto, or add a user by `fitroom user add NAME`."
+    return [Check("sign-in", "fail", f"{settings.host} is reached from other machines", mend)]
+
+
+def _user_names(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        try:
+            return [name for (name,) in connection.execute("SELECT name FROM users ORDER BY name")]
+        except sqlite3.DatabaseError:  # of an older version, or damaged, which the check above has said
+            return []

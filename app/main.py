@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from app import errors
+from app.access import Gate, KnownHostsOnly, SignedInOnly, is_loopback, known_hosts
 from app.clock import Clock, utc_now
-from app.config import Settings
+from app.config import Settings, with_token
 from app.db import Database
 from app.live import Live
 from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
-from app.routes import api, assets, datasets, health, images, pages, streams
+from app.routes import account, api, assets, datasets, health, images, pages, streams
 from app.schema import migrate
 from app.sidecar import Sidecar
 from app.state import State
@@ -27,11 +28,14 @@ LARGER = {"/predict": 8 * 1024 * 1024}
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """The web application on the database of `settings`, which is brought to the newest migration first."""
+    settings = with_token(settings)
     migrate(settings.database)
+    db = Database(settings.database)
     state = State(
         settings=settings,
-        db=Database(settings.database),
+        db=db,
         live=Live(settings.database),
+        gate=Gate(db, clock, token=settings.secret),
         clock=clock,
         torch=Sidecar("trainer.helper"),
         exporter=Sidecar("trainer.helper", timeout_s=180.0),
@@ -60,10 +64,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.fitroom = state
-    for module in (pages, api, streams, images, datasets, assets, health):
+    for module in (account, pages, api, streams, images, datasets, assets, health):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER)
+    app.add_middleware(SignedInOnly, gate=state.gate)
     app.add_middleware(SameSiteOnly)
+    app.add_middleware(KnownHostsOnly, names=known_hosts(settings), loopback_only=is_loopback(settings.host))
     app.add_middleware(SecurityHeaders)
     return app

@@ -209,3 +209,42 @@ class WorkerRow(Base):
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     info: Mapped[dict[str, Any] | None]
+
+
+class User(Base):
+    """A person with a password; `app.people` says what each role may."""
+
+    __tablename__ = "users"
+    __table_args__ = (CheckConstraint("role IN ('viewer', 'trainer', 'admin')", name="role_is_known"),)
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    password_hash: Mapped[str]
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+
+
+class SignIn(Base):
+    """What a browser's cookie or an API token proves. The secret itself is not here, only its digest."""
+
+    __tablename__ = "sign_ins"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user: Mapped[str | None] = mapped_column(ForeignKey("users.name", ondelete="CASCADE"), index=True)
+    """None for who came in by the server's token."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    """None for an API token, which stays until it is ended."""
+
+
+class AuditEntry(Base):
+    """One line of who did what. There is no foreign key to runs: a deletion is told after the run is gone."""
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    who: Mapped[str] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(16))
+    run_id: Mapped[int | None]
+    detail: Mapped[str | None] = mapped_column(Text)

@@ -10,7 +10,6 @@ that lost its claim gets `ClaimLost` and writes nothing.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -19,8 +18,7 @@ from typing import Any
 from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from app.config import Settings
-from app.db import Database, UtcDateTime
+from app.db import UtcDateTime
 from app.models import Change, Checkpoint, Epoch, EpochPredictions, Run, Status, StepBlock, Tag
 from trainer.config import TrainConfig
 from trainer.events import Started
@@ -256,10 +254,3 @@ def _epochs(count: int) -> str:
 
 def config_of(run: Run) -> TrainConfig:
     return TrainConfig.from_dict(run.config)
-
-
-def delete_with_files(db: Database, settings: Settings, run_id: int, *, now: datetime) -> None:
-    """`remove`, and its folder: first the row, so that no row ever points at files that are gone."""
-    with db.write() as session:
-        remove(session, run_id, now=now)
-    shutil.rmtree(settings.run_dir(run_id), ignore_errors=True)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import uvicorn
 
-from app.config import Settings
+from app.access import is_loopback
+from app.config import Settings, with_token
 from app.db import Database
 from app.main import create_app
+from app.state import State
 from app.supervisor import Supervisor
 
 GRACE_S = 1
@@ -25,19 +27,32 @@ class AlreadyServed(Exception):
     """Another `fitroom serve` owns this home."""
 
 
+class OpenToAll(Exception):
+    """The server would listen to others without knowing who they are."""
+
+
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; everything has ended when this returns. 1 when it cannot start."""
     try:
         with _owned(settings.home), _listening(settings) as listener:
             _run(settings, listener)
-    except (AlreadyServed, OSError) as error:
+    except (AlreadyServed, OpenToAll, OSError) as error:
         print(f"fitroom: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def _run(settings: Settings, listener: socket.socket) -> None:
+    made = settings.token == "auto"  # noqa: S105 - a word, no secret
+    settings = with_token(settings)
     app = create_app(settings)
+    state: State = app.state.fitroom
+    if not state.gate.closed and not is_loopback(settings.host):
+        raise OpenToAll(
+            f"will not listen on {settings.host}, where other machines reach it, without a sign-in. Set "
+            "FITROOM_TOKEN=auto (a link to sign in with is printed) or to a secret of your own, or add a user by "
+            "`fitroom user add NAME`."
+        )
     db = Database(settings.database)
     supervisor = Supervisor(db, settings, parent=os.getpid())
     config = uvicorn.Config(
@@ -51,6 +66,10 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"Fitroom is ready at http://{shown}:{port}", flush=True)
+    if made:
+        # Of all that is told, this line alone holds the token; a wildcard is no address to go to.
+        here = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)  # noqa: S104 - compared, not bound
+        print(f"Sign in with http://{here}:{port}/login?token={settings.secret}", flush=True)
     supervisor.start()
     try:
         uvicorn.Server(config).run(sockets=[listener])

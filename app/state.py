@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from app.access import Gate
 from app.clock import Clock
 from app.config import Settings
 from app.db import Database
@@ -19,6 +20,7 @@ class State:
     settings: Settings
     db: Database
     live: Live
+    gate: Gate
     clock: Clock
     torch: Sidecar
     """`trainer.helper`: what only torch can answer."""

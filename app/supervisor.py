@@ -113,7 +113,10 @@ class Supervisor:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """This process's environment with the settings said explicitly, for a child that must have the same."""
+    """This process's environment with the settings said explicitly, for a child that must have the same.
 
-    named = {f"FITROOM_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+    But for the token: a worker serves nobody, and what is not there cannot be told.
+    """
+    told = settings.model_dump() | {"token": "none"}
+    named = {f"FITROOM_{name.upper()}": str(value) for name, value in told.items()}
     return {**os.environ, **named}

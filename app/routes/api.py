@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from app import (
+    actions,
     comparison,
     evaluation,
     forms,
@@ -21,9 +22,10 @@ from app import (
     takeaway,
     tryout,
 )
+from app.access import Who
+from app.actions import JsonObject, submit
 from app.schemas import EpochOut, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut
 from app.state import Shared, State
-from app.submit import JsonObject, submit
 from trainer.config import OPTIONS
 from trainer.options import Option
 from trainer.presets import PRESETS
@@ -91,9 +93,9 @@ _SUBMISSION = {
 
 
 @router.post("/runs", status_code=201, openapi_extra=_SUBMISSION)
-def submit_run(values: JsonObject, response: Response, shared: Shared) -> RunOut:
+def submit_run(values: JsonObject, response: Response, shared: Shared, who: Who) -> RunOut:
     """Queue a run. Fields left out take the tutorial's defaults; errors come back by field."""
-    run = submit(shared, values)
+    run = submit(shared, values, who)
     response.headers["Location"] = f"/api/v1/runs/{run.id}"
     return run
 
@@ -239,17 +241,15 @@ def get_script(run_id: int, shared: Shared) -> Response:
 
 
 @router.post("/runs/{run_id}/cancel", responses={409: {"model": Problem}})
-def cancel_run(run_id: int, shared: Shared) -> RunOut:
+def cancel_run(run_id: int, shared: Shared, who: Who) -> RunOut:
     """End a queued run at once; ask a running one to stop after the step under way."""
-    now = shared.clock()
-    with shared.db.write() as session:
-        return RunOut.of(runs.request_cancel(session, run_id, now=now), now=now)
+    return actions.cancel(shared, run_id, who)
 
 
 @router.delete("/runs/{run_id}", status_code=204, responses={409: {"model": Problem}})
-def delete_run(run_id: int, shared: Shared) -> None:
+def delete_run(run_id: int, shared: Shared, who: Who) -> None:
     """Delete a run, its history and its checkpoints for good."""
-    runs.delete_with_files(shared.db, shared.settings, run_id, now=shared.clock())
+    actions.delete(shared, run_id, who)
 
 
 @router.get("/compare")

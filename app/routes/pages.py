@@ -10,13 +10,14 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from app import charts, comparison, evaluation, forms, hard, images, listing, metrics, paired, runs
+from app import actions, charts, comparison, evaluation, forms, hard, images, listing, metrics, paired, runs
+from app.access import Who
+from app.actions import Form, dataset_choices, device_choices, submit, values_of
 from app.forms import FormError
 from app.models import Run
 from app.pages import templates
 from app.schemas import EpochOut, PresetOut, RunOut
 from app.state import Shared, State
-from app.submit import Form, dataset_choices, device_choices, submit, values_of
 from trainer.config import OPTIONS
 from trainer.errors import DataError
 from trainer.presets import PRESETS
@@ -76,9 +77,9 @@ def show_form(
 
 
 @router.post("/runs")
-def submit_form(request: Request, values: Form, shared: Shared) -> Response:
+def submit_form(request: Request, values: Form, shared: Shared, who: Who) -> Response:
     try:
-        run = submit(shared, values)
+        run = submit(shared, values, who)
     except FormError as error:
         return _form_page(request, shared, values, error.errors)
     return RedirectResponse(f"/runs/{run.id}", 303)
@@ -179,17 +180,16 @@ def show_confusion(
 
 
 @router.post("/runs/{run_id}/cancel")
-def cancel(run_id: int, shared: Shared) -> Response:
-    with shared.db.write() as session:
-        runs.request_cancel(session, run_id, now=shared.clock())
+def cancel(run_id: int, shared: Shared, who: Who) -> Response:
+    actions.cancel(shared, run_id, who)
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 @router.post("/runs/{run_id}/again")
-def again(run_id: int, shared: Shared) -> Response:
+def again(run_id: int, shared: Shared, who: Who) -> Response:
     with shared.db.read() as session:
         values = values_of(runs.get(session, run_id))
-    return RedirectResponse(f"/runs/{submit(shared, values).id}", 303)
+    return RedirectResponse(f"/runs/{submit(shared, values, who).id}", 303)
 
 
 @router.get("/runs/{run_id}/delete")
@@ -200,8 +200,8 @@ def confirm_delete(request: Request, run_id: int, shared: Shared) -> Response:
 
 
 @router.post("/runs/{run_id}/delete")
-def delete(run_id: int, shared: Shared) -> Response:
-    runs.delete_with_files(shared.db, shared.settings, run_id, now=shared.clock())
+def delete(run_id: int, shared: Shared, who: Who) -> Response:
+    actions.delete(shared, run_id, who)
     return RedirectResponse("/runs", 303)
 
 

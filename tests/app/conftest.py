@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def client(home_with_data: Settings, clock: FakeClock) -> Iterator[TestClient]:
-    with TestClient(create_app(home_with_data, clock=clock)) as client:
+    with TestClient(create_app(home_with_data, clock=clock), base_url="http://localhost") as client:
         yield client
 
 

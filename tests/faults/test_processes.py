@@ -183,3 +183,59 @@ def test_pages_are_answered_while_many_streams_are_open(server: Server):
     assert answers == [run_id] * 10
     for stream in streams:
         stream.close()
+
+
+def test_a_server_that_others_reach_does_not_start_without_a_sign_in(tmp_path: Path):
+    environment = {**os.environ, "FITROOM_HOME": str(tmp_path), "FITROOM_PORT": "0", "FITROOM_HOST": "0.0.0.0"}
+    refused = subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "FITROOM_TOKEN=auto" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_the_printed_link_is_the_only_place_that_tells_the_token(tmp_path: Path, data_dir: Path):
+    with serving(tmp_path / "home", data_dir, host="0.0.0.0", token="auto", log_level="debug") as server:
+        assert server.process.stdout is not None
+        link = server.process.stdout.readline().rpartition(" ")[2].strip()
+        address, _, token = link.partition("?token=")
+        assert address.startswith("http://127.0.0.1:")
+        local = f"http://{urlsplit(link).netloc}"
+        assert status_of(f"{local}/api/v1/runs") == 401
+        assert status_of(f"{local}/api/v1/runs", token="guess") == 401
+        assert status_of(f"{local}/api/v1/runs", token=token) == 200
+        assert status_of(link) == 303
+        assert len(server.worker_pids()) == 1
+        for pid in server.worker_pids():
+            assert token not in str(psutil.Process(pid).environ())
+        assert token not in (server.home / "serve.log").read_text()
+
+
+def status_of(url: str, token: str | None = None) -> int:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    connection.request("GET", f"{parts.path}?{parts.query}", headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_users_are_added_listed_and_removed_in_the_terminal(tmp_path: Path):
+    def fitroom(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app", *arguments], cwd=ROOT, env={**os.environ, "FITROOM_HOME": str(tmp_path)},
+            input=typed, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert "10 to 1,024" in fitroom("user", "add", "ann", typed="short\n").stderr
+    assert "may sign in as viewer" in fitroom("user", "add", "ann", "--role", "viewer", typed="long enough 1\n").stdout
+    assert fitroom("user", "list").stdout.split() == ["ann", "viewer"]
+    assert fitroom("user", "token", "ann").stdout.startswith("u.")
+    assert fitroom("user", "sign-out", "ann").returncode == 0
+    assert "no user bob" in fitroom("user", "remove", "bob").stderr
+    assert fitroom("user", "remove", "ann").returncode == 0
+    told = fitroom("audit").stdout.splitlines()
+    assert [line.split()[3] for line in told] == ["remove", "sign-out", "token", "add"]

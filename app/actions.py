@@ -1,13 +1,14 @@
-"""Submitting a run, the same from the form and from JSON: bodies in, runs out."""
+"""What people do to runs, the same from pages and from JSON; each is noted in the audit trail with who did it."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 
-from app import forms, runs, workers
+from app import audit, forms, runs, workers
 from app.forms import FormError
 from app.models import Run
 from app.schemas import RunOut
@@ -34,7 +35,7 @@ Form = Annotated[dict[str, str], Depends(_form)]
 JsonObject = Annotated[dict[str, Any], Depends(_json)]
 
 
-def submit(shared: State, values: dict[str, Any]) -> RunOut:
+def submit(shared: State, values: dict[str, Any], who: str) -> RunOut:
     """Queue what was asked for. Raises `FormError`."""
     wanted = forms.parse(values)
     if wanted.config.dataset not in dict(sources.available(shared.settings.data_dir)):
@@ -42,7 +43,30 @@ def submit(shared: State, values: dict[str, Any]) -> RunOut:
     now = shared.clock()
     with shared.db.write() as session:
         run = runs.submit(session, wanted.config, name=wanted.name, notes=wanted.notes, tags=wanted.tags, now=now)
+        audit.note(session, who, "started", now=now, run_id=run.id, detail=run.name)
         return RunOut.of(run, now=now)
+
+
+def cancel(shared: State, run_id: int, who: str) -> RunOut:
+    """Raises `RunNotFound`, `RunStateError`."""
+    now = shared.clock()
+    with shared.db.write() as session:
+        run = runs.request_cancel(session, run_id, now=now)
+        audit.note(session, who, "cancelled", now=now, run_id=run_id, detail=run.name)
+        return RunOut.of(run, now=now)
+
+
+def delete(shared: State, run_id: int, who: str) -> None:
+    """The run, then its folder, so that no row ever points at files that are gone.
+
+    Raises `RunNotFound`, `RunStateError`.
+    """
+    now = shared.clock()
+    with shared.db.write() as session:
+        name = runs.get(session, run_id).name
+        runs.remove(session, run_id, now=now)
+        audit.note(session, who, "deleted", now=now, run_id=run_id, detail=name)
+    shutil.rmtree(shared.settings.run_dir(run_id), ignore_errors=True)
 
 
 def values_of(run: Run) -> dict[str, Any]:

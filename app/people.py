@@ -1,0 +1,170 @@
+"""Users, and what they are signed in with. Passwords are kept as Argon2id, all other secrets as SHA-256 HMACs."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.models import SignIn, User
+
+LASTS = timedelta(days=30)
+"""How long a browser stays signed in."""
+LEAST_PASSWORD, LONGEST_PASSWORD = 10, 1024
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+_BY_TOKEN = "t."  # noqa: S105 - a prefix
+_hasher = PasswordHasher()
+
+
+class PeopleError(Exception):
+    """What was asked of the list of users cannot be done; the message says why."""
+
+
+class Role(enum.StrEnum):
+    """What a person may do; each may what those before may."""
+
+    VIEWER = "viewer"
+    """Look at everything, and try networks on images."""
+    TRAINER = "trainer"
+    """Start, cancel and delete runs."""
+    ADMIN = "admin"
+    """See who did what."""
+
+    def includes(self, other: Role) -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks."""
+
+    name: str
+    role: Role
+    sign_in: str | None = None
+    """The key of the `SignIn` that proved it; None where there is none to end."""
+
+
+LOCAL = Identity("local", Role.ADMIN)
+"""Everybody, where the server listens on this machine only and neither token nor users are set."""
+TOKEN_BEARER = Identity("token", Role.ADMIN)
+"""Who has the server's token."""
+
+
+def any_user(session: Session) -> bool:
+    return session.scalar(select(User.name).limit(1)) is not None
+
+
+def users(session: Session) -> list[User]:
+    return list(session.scalars(select(User).order_by(User.name)))
+
+
+def add(session: Session, name: str, password: str, role: Role, *, now: datetime) -> None:
+    """Raises `PeopleError` for a name that is taken or unfit and for a password that is too short."""
+    if not _NAME.fullmatch(name) or name in (LOCAL.name, TOKEN_BEARER.name):
+        raise PeopleError(f"{name!r} cannot be a user's name: take up to 40 of a-z, 0-9, dot, dash and underscore.")
+    if session.get(User, name) is not None:
+        raise PeopleError(f"There is a user {name} already.")
+    session.add(User(name=name, password_hash=_hash(password), role=role, created_at=now))
+
+
+def set_password(session: Session, name: str, password: str) -> None:
+    """Change it, and sign the user out everywhere. Raises `PeopleError`."""
+    _get(session, name).password_hash = _hash(password)
+    sign_out_everywhere(session, name)
+
+
+def remove(session: Session, name: str) -> None:
+    """Raises `PeopleError`. What the user was signed in with ends with the user."""
+    session.delete(_get(session, name))
+
+
+def authenticate(session: Session, name: str, password: str) -> User | None:
+    """The user whose password this is; a name that nobody has takes as long as a wrong password."""
+    user = session.get(User, name)
+    try:
+        _hasher.verify(user.password_hash if user else _decoy(), password)
+    except (VerificationError, InvalidHashError):
+        return None
+    return user
+
+
+def sign_in(session: Session, user: str | None, *, now: datetime, token: str = "") -> str:
+    """Sign a browser in: as a user, or with None as who has the server's `token`. Returns the cookie's value.
+
+    It is always a new one, so that a value from before the sign-in is worth nothing. What was signed in by a token
+    stays so only as long as the server has the same token.
+    """
+    session.execute(delete(SignIn).where(SignIn.expires_at < now))
+    return _open(session, user, token, created_at=now, expires_at=now + LASTS)
+
+
+def api_token(session: Session, user: str, *, now: datetime) -> str:
+    """A secret for `Authorization: Bearer`, until the user signs out everywhere. Raises `PeopleError`."""
+    _get(session, user)
+    return _open(session, user, "", created_at=now, expires_at=None)
+
+
+def who_has(session: Session, secret: str, *, now: datetime, token: str = "") -> Identity | None:
+    """Whose cookie or API token this is; None where it is nobody's or has expired."""
+    row = session.execute(
+        select(SignIn, User.role)
+        .outerjoin(User, SignIn.user == User.name)
+        .where(SignIn.digest == _digest(secret, token), SignIn.expires_at.is_(None) | (SignIn.expires_at > now))
+    ).one_or_none()
+    if row is None:
+        return None
+    found, role = row
+    if found.user is None:
+        return Identity(TOKEN_BEARER.name, TOKEN_BEARER.role, found.digest)
+    return Identity(found.user, Role(role), found.digest)
+
+
+def sign_out(session: Session, digest: str) -> None:
+    session.execute(delete(SignIn).where(SignIn.digest == digest))
+
+
+def sign_out_everywhere(session: Session, user: str | None) -> None:
+    """All browsers and API tokens of a user; of None, all browsers that were signed in by the server's token."""
+    session.execute(delete(SignIn).where(SignIn.user.is_(None) if user is None else SignIn.user == user))
+
+
+def _open(session: Session, user: str | None, token: str, **times: datetime | None) -> str:
+    secret = ("u." if user else _BY_TOKEN) + secrets.token_urlsafe(32)
+    session.add(SignIn(digest=_digest(secret, token), user=user, **times))
+    session.flush()
+    return secret
+
+
+def _digest(secret: str, token: str) -> str:
+    """Keyed by the server's token where that is what it was given for: another token, and it is found no more."""
+    key = token if secret.startswith(_BY_TOKEN) else ""
+    return hmac.new(key.encode(), secret.encode(), hashlib.sha256).hexdigest()
+
+
+def _get(session: Session, name: str) -> User:
+    user = session.get(User, name)
+    if user is None:
+        raise PeopleError(f"There is no user {name}.")
+    return user
+
+
+def _hash(password: str) -> str:
+    if not LEAST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise PeopleError(f"A password has {LEAST_PASSWORD} to {LONGEST_PASSWORD:,} characters.")
+    return _hasher.hash(password)
+
+
+@functools.cache
+def _decoy() -> str:
+    return _hasher.hash(secrets.token_urlsafe(32))

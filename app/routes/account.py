@@ -1,0 +1,114 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from app import audit, people
+from app.access import address_of, cookie_name, too_many
+from app.actions import Form
+from app.pages import templates
+from app.people import TOKEN_BEARER, Identity
+from app.state import Shared, State
+from app.throttle import Throttled
+
+router = APIRouter(include_in_schema=False)
+
+Next = Annotated[str, Query(alias="next", max_length=2000)]
+
+
+@router.get("/login")
+def show_login(
+    request: Request, shared: Shared, wanted: Next = "/runs", token: Annotated[str, Query(max_length=1000)] = ""
+) -> Response:
+    """The page where one signs in; with the token in the address, as `fitroom serve` prints it, one is in at once."""
+    if token:
+        return _sign_in(request, shared, {"token": token}, wanted)
+    if not shared.gate.closed:
+        return RedirectResponse(_inside(wanted), 303)
+    return _page(request, shared, wanted)
+
+
+@router.post("/login")
+def sign_in(request: Request, shared: Shared, values: Form) -> Response:
+    return _sign_in(request, shared, values, values.get("next", "/runs"))
+
+
+@router.post("/logout")
+def sign_out(request: Request, shared: Shared, values: Form) -> Response:
+    """End this browser's sign-in, or with `everywhere` all of the same person's, API tokens included."""
+    identity = cast("Identity", request.state.identity)
+    if identity.sign_in is not None:
+        user = None if identity.name == TOKEN_BEARER.name else identity.name
+        with shared.db.write() as session:
+            if values.get("everywhere"):
+                people.sign_out_everywhere(session, user)
+            else:
+                people.sign_out(session, identity.sign_in)
+            audit.note(session, identity.name, "left", now=shared.clock())
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(cookie_name(request))
+    return answer
+
+
+@router.get("/account")
+def show_account(request: Request) -> Response:
+    """Who one is, what one may, and the ways out."""
+    return templates.TemplateResponse(request, "account.html", {"nav": "account"})
+
+
+def _sign_in(request: Request, shared: State, values: dict[str, str], wanted: str) -> Response:
+    gate, address = shared.gate, address_of(request)
+    name = values.get("name", "").strip().lower()
+    try:
+        if "token" in values:
+            cookie, who = gate.sign_in_by_token(values["token"].strip(), address), TOKEN_BEARER.name
+            wrong = {"token": "This is not the token. The server prints it when it starts."}
+        else:
+            cookie, who = gate.sign_in_by_password(name, values.get("password", ""), address), name
+            wrong = {"password": "Name or password is wrong."}
+    except Throttled as error:
+        return too_many(request, error)
+    if cookie is None:
+        return _page(request, shared, wanted, errors=wrong, name=name)
+    with shared.db.write() as session:
+        audit.note(session, who, "came", now=shared.clock(), detail=f"from {address}")
+    answer = RedirectResponse(_inside(wanted), 303)
+    answer.set_cookie(
+        cookie_name(request),
+        cookie,
+        max_age=int(people.LASTS.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+    return _untold(answer)
+
+
+def _page(
+    request: Request, shared: State, wanted: str, *, errors: dict[str, str] | None = None, name: str = ""
+) -> Response:
+    context = {
+        "by_token": shared.gate.has_token,
+        "by_password": shared.gate.has_users,
+        "wanted": _inside(wanted),
+        "errors": errors or {},
+        "name": name,
+    }
+    return _untold(templates.TemplateResponse(request, "login.html", context, status_code=403 if errors else 200))
+
+
+def _untold(answer: Response) -> Response:
+    """The address may hold the token: nothing that is asked for next is told it, and no cache keeps it."""
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _inside(wanted: str) -> str:
+    """Only an address of this server: browsers take // and /\\ for the start of another's."""
+    safe = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return wanted if safe else "/runs"
