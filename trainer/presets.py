@@ -31,7 +31,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "fast",
             "Fast",
-            "The tutorial's network at its accuracy in a quarter of the epochs.",
+            "The tutorial's network in a quarter of the epochs, less than a point below its accuracy.",
             {"epochs": 5, "optimizer": "adamw", "schedule": "onecycle", "lr": 0.004, "dropout": 0.1},
         ),
         Preset(
