@@ -7,7 +7,6 @@ import ipaddress
 import re
 import socket
 import threading
-from collections.abc import Sequence
 from typing import Annotated, cast
 from urllib.parse import quote
 
@@ -18,13 +17,14 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import people
+from app import audit, people
 from app.clock import Clock
 from app.config import Settings
 from app.db import Database
 from app.errors import answer
 from app.middleware import SAFE_METHODS
-from app.people import LOCAL, TOKEN_BEARER, Identity, Role
+from app.models import Role
+from app.people import LOCAL, TOKEN_BEARER, Identity
 from app.throttle import Throttle, Throttled
 
 OPEN_TO_ALL = ("/healthz", "/login", "/favicon.ico", "/static/", "/assets/")
@@ -71,8 +71,7 @@ class Gate:
         if not self._is_token(given):
             return None
         self._throttle.passed(address)
-        with self._db.write() as session:
-            return people.sign_in(session, None, now=self._clock(), token=self._token or "")
+        return self._come_in(None, address)
 
     def sign_in_by_password(self, name: str, password: str, address: str) -> str | None:
         """The cookie for this user; None where name or password is wrong. Raises `Throttled`."""
@@ -88,8 +87,13 @@ class Gate:
         if user is None:
             return None
         self._throttle.passed(*keys)
+        return self._come_in(user.name, address)
+
+    def _come_in(self, user: str | None, address: str) -> str:
+        now = self._clock()
         with self._db.write() as session:
-            return people.sign_in(session, user.name, now=self._clock())
+            audit.note(session, user or TOKEN_BEARER.name, "came", now=now, detail=f"from {address}")
+            return people.sign_in(session, user, now=now, token=self._token or "")
 
     def _bearer(self, secret: str, address: str) -> Identity | None:
         if self._is_token(secret):
@@ -139,8 +143,12 @@ class KnownHostsOnly:
     its own. A request for a bare address cannot come about that way.
     """
 
-    def __init__(self, app: ASGIApp, names: frozenset[str], *, loopback_only: bool) -> None:
-        self.app, self.names, self.loopback_only = app, names, loopback_only
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self.loopback_only = app, is_loopback(settings.host)
+        self.names = {"localhost", settings.host.lower(), *settings.further_hosts}
+        if not self.loopback_only:
+            short = socket.gethostname().lower()
+            self.names |= {short, socket.getfqdn().lower(), f"{short.partition('.')[0]}.local"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._ours(host := Headers(scope=scope).get("host", "")):
@@ -164,15 +172,6 @@ class KnownHostsOnly:
         return address.is_loopback or not self.loopback_only
 
 
-def known_hosts(settings: Settings) -> frozenset[str]:
-    """The names that this server answers to, besides addresses."""
-    own = {"localhost", settings.host.lower()}
-    if not is_loopback(settings.host):
-        short = socket.gethostname().lower()
-        own |= {short, socket.getfqdn().lower(), f"{short.partition('.')[0]}.local"}
-    return frozenset(own | set(settings.further_hosts))
-
-
 def is_loopback(host: str) -> bool:
     """Whether nobody outside this machine reaches a server on this address."""
     try:
@@ -193,7 +192,7 @@ def address_of(connection: HTTPConnection) -> str:
 
 
 def too_many(request: Request, error: Throttled) -> Response:
-    return answer(request, 429, str(error), headers={"Retry-After": str(max(1, round(error.seconds)))})
+    return answer(request, 429, str(error), headers={"Retry-After": str(error.whole_seconds)})
 
 
 def _who(request: Request) -> str:
@@ -211,7 +210,7 @@ def _is_open(path: str) -> bool:
 def _refusal(request: Request, identity: Identity | None) -> Response | None:
     if identity is None:
         return _sign_in_first(request)
-    if request.method in SAFE_METHODS or _ends_in(request.url.path, VIEWERS_MAY_POST):
+    if request.method in SAFE_METHODS or request.url.path.endswith(VIEWERS_MAY_POST):
         return None
     if identity.role.includes(Role.TRAINER):
         return None
@@ -224,7 +223,3 @@ def _sign_in_first(request: Request) -> Response:
         return RedirectResponse(f"/login?next={quote(wanted, safe='/')}", 303)
     detail = "Sign in first, or send the token as 'Authorization: Bearer ...'."
     return answer(request, 401, detail, headers={"WWW-Authenticate": 'Bearer realm="Fitroom"'})
-
-
-def _ends_in(path: str, ends: Sequence[str]) -> bool:
-    return any(path.endswith(end) for end in ends)

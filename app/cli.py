@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from app.config import Settings, SettingsError, load_settings
-from app.schema import SchemaError
+from app.models import Role
+from app.schema import SchemaError, opened
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,7 @@ def _add_user_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     user = commands.add_parser("user", help="who may sign in: add, list, password, token, sign-out, remove")
     actions = user.add_subparsers(required=True, metavar="ACTION", dest="action")
     add = actions.add_parser("add", help="a new user; the password is asked for, or read from standard input")
-    add.add_argument("--role", choices=("viewer", "trainer", "admin"), default="trainer")
+    add.add_argument("--role", choices=[str(role) for role in Role], default="trainer")
     described = {
         "password": "set a new password, and sign out everywhere",
         "token": "make a token for the API and print it once",
@@ -115,27 +116,20 @@ def _user(settings: Settings, parsed: argparse.Namespace) -> int:
 
 def _audit(settings: Settings, parsed: argparse.Namespace) -> int:
     from app import audit
-    from app.db import Database
-    from app.schema import migrate
 
-    migrate(settings.database)
-    db = Database(settings.database)
-    with db.read() as session:
+    with opened(settings.database) as db, db.read() as session:
         for line in audit.lines(audit.newest(session, max(0, parsed.count))):
             print(line)
-    db.close()
     return 0
 
 
 def _export(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app.db import Database
     from app.export import write_epochs
     from app.runs import RunNotFound
-    from app.schema import migrate
 
-    migrate(settings.database)
     try:
-        write_epochs(Database(settings.database), parsed.run_id, sys.stdout)
+        with opened(settings.database) as db:
+            write_epochs(db, parsed.run_id, sys.stdout)
     except RunNotFound as error:
         print(f"fitroom: {error}", file=sys.stderr)
         return 1

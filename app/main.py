@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from app import errors
-from app.access import Gate, KnownHostsOnly, SignedInOnly, is_loopback, known_hosts
+from app.access import Gate, KnownHostsOnly, SignedInOnly
 from app.clock import Clock, utc_now
-from app.config import Settings, with_token
+from app.config import Settings
 from app.db import Database
 from app.live import Live
 from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
@@ -27,8 +27,10 @@ LARGER = {"/predict": 8 * 1024 * 1024}
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
-    """The web application on the database of `settings`, which is brought to the newest migration first."""
-    settings = with_token(settings)
+    """The web application on the database of `settings`, which is brought to the newest migration first.
+
+    Raises ValueError where the token is still to be made (`app.config.with_token`).
+    """
     migrate(settings.database)
     db = Database(settings.database)
     state = State(
@@ -70,6 +72,6 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER)
     app.add_middleware(SignedInOnly, gate=state.gate)
     app.add_middleware(SameSiteOnly)
-    app.add_middleware(KnownHostsOnly, names=known_hosts(settings), loopback_only=is_loopback(settings.host))
+    app.add_middleware(KnownHostsOnly, settings=settings)
     app.add_middleware(SecurityHeaders)
     return app

@@ -39,6 +39,21 @@ class Status(enum.StrEnum):
         return self in (Status.CANCELLED, Status.FINISHED, Status.FAILED)
 
 
+class Role(enum.StrEnum):
+    """What a person may do; each may what those before may."""
+
+    VIEWER = "viewer"
+    """Look at everything, and try networks on images."""
+    TRAINER = "trainer"
+    """Start, cancel and delete runs."""
+    ADMIN = "admin"
+    """See who did what."""
+
+    def includes(self, other: Role) -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -52,6 +67,10 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012
 
 
+def _one_of(column: str, words: type[enum.StrEnum]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(word)) for word in words)})", name=f"{column}_is_known")
+
+
 def _setting(name: str, type_: str) -> Any:
     """A column that reads one hyper-parameter out of `config`, so that SQL can sort by it and nothing is kept twice."""
     return mapped_column(Computed(f"CAST(json_extract(config, '$.{name}') AS {type_})", persisted=False))
@@ -60,7 +79,7 @@ def _setting(name: str, type_: str) -> Any:
 class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
-        CheckConstraint(f"status IN ({', '.join(repr(str(s)) for s in Status)})", name="status_is_known"),
+        _one_of("status", Status),
         Index("ix_runs_status_id", "status", "id"),
         {"sqlite_autoincrement": True},
     )
@@ -212,10 +231,10 @@ class WorkerRow(Base):
 
 
 class User(Base):
-    """A person with a password; `app.people` says what each role may."""
+    """A person with a password."""
 
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint("role IN ('viewer', 'trainer', 'admin')", name="role_is_known"),)
+    __table_args__ = (_one_of("role", Role),)
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     password_hash: Mapped[str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 import hashlib
 import hmac
@@ -16,7 +15,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.models import SignIn, User
+from app.models import Role, SignIn, User
 
 LASTS = timedelta(days=30)
 """How long a browser stays signed in."""
@@ -28,21 +27,6 @@ _hasher = PasswordHasher()
 
 class PeopleError(Exception):
     """What was asked of the list of users cannot be done; the message says why."""
-
-
-class Role(enum.StrEnum):
-    """What a person may do; each may what those before may."""
-
-    VIEWER = "viewer"
-    """Look at everything, and try networks on images."""
-    TRAINER = "trainer"
-    """Start, cancel and delete runs."""
-    ADMIN = "admin"
-    """See who did what."""
-
-    def includes(self, other: Role) -> bool:
-        order = list(Role)
-        return order.index(self) >= order.index(other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from app.config import ROOT
+from app.db import Database
 
 
 class SchemaError(Exception):
@@ -51,6 +54,17 @@ def migrate(database: Path) -> None:
             "Update Fitroom, or name another FITROOM_HOME."
         )
     _upgrade(database)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Database]:
+    """The database at its newest migration, closed at the end of the block. Raises `SchemaError`."""
+    migrate(path)
+    db = Database(path)
+    try:
+        yield db
+    finally:
+        db.close()
 
 
 def _upgrade(database: Path) -> None:

@@ -17,8 +17,8 @@ class Throttled(Exception):
     """Too many tries; `seconds` says how long to wait."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"Too many tries. Please wait {max(1, round(seconds))} s.")
-        self.seconds = seconds
+        self.seconds, self.whole_seconds = seconds, max(1, round(seconds))
+        super().__init__(f"Too many tries. Please wait {self.whole_seconds} s.")
 
 
 class Throttle:

@@ -10,24 +10,22 @@ from app import audit, people
 from app.clock import utc_now
 from app.config import Settings
 from app.db import Database
-from app.people import PeopleError, Role
-from app.schema import migrate
+from app.models import Role
+from app.people import PeopleError
+from app.schema import opened
 
 
 def main(settings: Settings, parsed: argparse.Namespace) -> int:
     """Do what `parsed.action` says; 1 where it cannot be done."""
-    migrate(settings.database)
-    db = Database(settings.database)
-    try:
-        if parsed.action == "list":
-            _list(db)
-        else:
-            print(_change(db, parsed))
-    except PeopleError as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 1
-    finally:
-        db.close()
+    with opened(settings.database) as db:
+        try:
+            if parsed.action == "list":
+                _list(db)
+            else:
+                print(_change(db, parsed))
+        except PeopleError as error:
+            print(f"fitroom: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

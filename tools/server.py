@@ -69,16 +69,30 @@ class Server:
         return [int(pid) for pid in listed.stdout.split()]
 
 
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    """For a `fitroom` on this home, with `FITROOM_*` settings and a free port unless they name one."""
+    named = {f"FITROOM_{name.upper()}": value for name, value in settings.items()}
+    return {**os.environ, "FITROOM_HOME": str(home), "FITROOM_PORT": "0", **named}
+
+
+def fitroom(home: Path, *arguments: str, typed: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end, with what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=ROOT, env=environment(home, **settings), input=typed, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+
+
 def start(home: Path, data_dir: Path | None = None, **settings: str) -> Server:
     """Start a server on a free port, with `FITROOM_*` settings, and wait until it answers."""
     home.mkdir(parents=True, exist_ok=True)
     if data_dir is not None and not (home / "data").exists():
         (home / "data").symlink_to(data_dir.resolve(), target_is_directory=True)
-    environment = {**os.environ, "FITROOM_HOME": str(home), "FITROOM_PORT": "0"}
-    environment |= {f"FITROOM_{name.upper()}": value for name, value in settings.items()}
     log = (home / "serve.log").open("a")
+    command = [sys.executable, "-m", "app", "serve"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        command, cwd=ROOT, env=environment(home, **settings), stdout=subprocess.PIPE, stderr=log, text=True
     )
     log.close()
     assert process.stdout is not None

@@ -65,17 +65,15 @@ def _sign_in(request: Request, shared: State, values: dict[str, str], wanted: st
     name = values.get("name", "").strip().lower()
     try:
         if "token" in values:
-            cookie, who = gate.sign_in_by_token(values["token"].strip(), address), TOKEN_BEARER.name
+            cookie = gate.sign_in_by_token(values["token"].strip(), address)
             wrong = {"token": "This is not the token. The server prints it when it starts."}
         else:
-            cookie, who = gate.sign_in_by_password(name, values.get("password", ""), address), name
+            cookie = gate.sign_in_by_password(name, values.get("password", ""), address)
             wrong = {"password": "Name or password is wrong."}
     except Throttled as error:
         return too_many(request, error)
     if cookie is None:
         return _page(request, shared, wanted, errors=wrong, name=name)
-    with shared.db.write() as session:
-        audit.note(session, who, "came", now=shared.clock(), detail=f"from {address}")
     answer = RedirectResponse(_inside(wanted), 303)
     answer.set_cookie(
         cookie_name(request),

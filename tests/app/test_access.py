@@ -16,12 +16,13 @@ from app.access import is_loopback
 from app.config import Settings, SettingsError, load_settings, with_token
 from app.db import Database
 from app.main import create_app
-from app.people import LASTS, PeopleError, Role
+from app.models import Role
+from app.people import LASTS, PeopleError
 from app.routes.account import _inside
 from app.schema import migrate
 from app.supervisor import environment
 from app.throttle import FREE_TRIES, LONGEST_WAIT_S, MOST_KEYS, Throttle, Throttled
-from tests.app.test_schema import upgrade_to
+from tests.app.test_schema import old_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -433,13 +434,8 @@ def test_a_throttle_lets_go_in_time_and_never_grows_beyond_its_bound():
 def test_a_filled_database_of_the_version_before_takes_users(tmp_path: Path, clock: FakeClock):
     """0003 adds users, sign-ins and the audit trail, and touches nothing else."""
     database = tmp_path / "fitroom.db"
-    upgrade_to(database, "0002")
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute(
-            "INSERT INTO runs (id, name, notes, config, status, cancel_requested, attempt, times_lost, created_at, "
-            "epochs_done) VALUES (1, 'old', '', '{}', 'finished', 0, 1, 0, '2026-01-01 00:00:00', 1)"
-        )
-        connection.commit()
+    with old_run(database, "0002", "{}"):
+        pass
     migrate(database)
     db = Database(database)
     with db.write() as session:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from app import doctor
-from app.config import ROOT, Settings
+from app.config import Settings
 from app.schema import migrate
+from tools.server import fitroom
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +24,7 @@ def found(settings: Settings, name: str) -> doctor.Check:
 
 
 def test_a_machine_in_order_passes_as_a_whole(home_with_data: Settings):
-    environment = {**os.environ, "FITROOM_HOME": str(home_with_data.home), "FITROOM_PORT": "0"}
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "doctor"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = fitroom(home_with_data.home, "doctor")
     assert done.returncode == 0, done.stdout
     assert "60,000 + 10,000 images" in done.stdout
     assert "devices" in done.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +21,7 @@ from app.models import Base
 from app.schema import SchemaError, migrate, schema_state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -96,19 +97,12 @@ def test_a_migration_that_breaks_leaves_nothing_half_done(tmp_path: Path, monkey
 def test_a_filled_database_of_the_version_before_keeps_its_epochs(tmp_path: Path):
     """0002 adds where an epoch's time went, which the epochs of 0001 do not know."""
     database = tmp_path / "fitroom.db"
-    upgrade_to(database, "0001")
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute(
-            "INSERT INTO runs (id, name, notes, config, status, cancel_requested, attempt, times_lost, created_at, "
-            "epochs_done) VALUES (1, 'old', '', ?, 'finished', 0, 1, 0, '2026-01-01 00:00:00', 1)",
-            ['{"epochs": 2, "dropout": 0.3}'],
-        )
+    with old_run(database, "0001", '{"epochs": 2, "dropout": 0.3}') as connection:
         connection.execute(
             "INSERT INTO epochs (run_id, epoch, attempt, train_loss, val_accuracy, lr, seconds, train_seconds, "
             "images_per_s, finished_at, diverged) VALUES (1, 1, 1, 0.5, 0.8, 0.001, 2, 1.5, 5000, "
             "'2026-01-01 00:00:02', 0)"
         )
-        connection.commit()
     migrate(database)
     db = Database(database)
     with db.read() as session:
@@ -117,6 +111,20 @@ def test_a_filled_database_of_the_version_before_keeps_its_epochs(tmp_path: Path
     db.close()
     assert (epoch.train_loss, epoch.val_accuracy, epoch.data_s) == (0.5, 0.8, None)
     assert (config.epochs, config.momentum, config.schedule) == (2, 0.9, "constant")
+
+
+@contextmanager
+def old_run(database: Path, revision: str, config: str) -> Iterator[sqlite3.Connection]:
+    """A database at an older migration with one finished run in it, called old; committed at the end of the block."""
+    upgrade_to(database, revision)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(
+            "INSERT INTO runs (id, name, notes, config, status, cancel_requested, attempt, times_lost, created_at, "
+            "epochs_done) VALUES (1, 'old', '', ?, 'finished', 0, 1, 0, '2026-01-01 00:00:00', 1)",
+            [config],
+        )
+        yield connection
+        connection.commit()
 
 
 def upgrade_to(database: Path, revision: str) -> None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
-from app.config import ROOT
 from tools import server as servers
-from tools.server import Server, serving
+from tools.server import Server, fitroom, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,25 +107,13 @@ def test_a_run_that_ctrl_c_interrupted_is_resumed_by_the_next_start(tmp_path: Pa
 
 
 def test_a_second_server_on_the_same_home_is_refused_with_the_owners_pid(server: Server):
-    environment = {**os.environ, "FITROOM_HOME": str(server.home), "FITROOM_PORT": "0"}
-    second = subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    second = fitroom(server.home, "serve")
     assert second.returncode == 1
     assert f"already served by process {server.process.pid}" in second.stderr
 
 
 def test_a_port_that_is_taken_is_told_in_words(server: Server, tmp_path: Path):
-    environment = {
-        **os.environ,
-        "FITROOM_HOME": str(tmp_path / "other"),
-        "FITROOM_PORT": str(urlsplit(server.url).port),
-    }
-    second = subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    second = fitroom(tmp_path / "other", "serve", port=str(urlsplit(server.url).port))
     assert second.returncode == 1
     assert "Set FITROOM_PORT to a free port." in second.stderr
     assert "Traceback" not in second.stderr
@@ -186,11 +172,7 @@ def test_pages_are_answered_while_many_streams_are_open(server: Server):
 
 
 def test_a_server_that_others_reach_does_not_start_without_a_sign_in(tmp_path: Path):
-    environment = {**os.environ, "FITROOM_HOME": str(tmp_path), "FITROOM_PORT": "0", "FITROOM_HOST": "0.0.0.0"}
-    refused = subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    refused = fitroom(tmp_path, "serve", host="0.0.0.0")
     assert refused.returncode == 1
     assert "FITROOM_TOKEN=auto" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -224,18 +206,13 @@ def status_of(url: str, token: str | None = None) -> int:
 
 
 def test_users_are_added_listed_and_removed_in_the_terminal(tmp_path: Path):
-    def fitroom(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "app", *arguments], cwd=ROOT, env={**os.environ, "FITROOM_HOME": str(tmp_path)},
-            input=typed, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-
-    assert "10 to 1,024" in fitroom("user", "add", "ann", typed="short\n").stderr
-    assert "may sign in as viewer" in fitroom("user", "add", "ann", "--role", "viewer", typed="long enough 1\n").stdout
-    assert fitroom("user", "list").stdout.split() == ["ann", "viewer"]
-    assert fitroom("user", "token", "ann").stdout.startswith("u.")
-    assert fitroom("user", "sign-out", "ann").returncode == 0
-    assert "no user bob" in fitroom("user", "remove", "bob").stderr
-    assert fitroom("user", "remove", "ann").returncode == 0
-    told = fitroom("audit").stdout.splitlines()
+    run = partial(fitroom, tmp_path)
+    assert "10 to 1,024" in run("user", "add", "ann", typed="short\n").stderr
+    assert "may sign in as viewer" in run("user", "add", "ann", "--role", "viewer", typed="long enough 1\n").stdout
+    assert run("user", "list").stdout.split() == ["ann", "viewer"]
+    assert run("user", "token", "ann").stdout.startswith("u.")
+    assert run("user", "sign-out", "ann").returncode == 0
+    assert "no user bob" in run("user", "remove", "bob").stderr
+    assert run("user", "remove", "ann").returncode == 0
+    told = run("audit").stdout.splitlines()
     assert [line.split()[3] for line in told] == ["remove", "sign-out", "token", "add"]
