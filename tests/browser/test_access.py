@@ -37,7 +37,7 @@ def test_one_signs_in_comes_where_one_wanted_to_and_signs_out_again(guarded: Ser
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{guarded.url}/runs?status=failed")
     page.get_by_role("link", name="Account").click()
-    expect(page.get_by_role("heading", name="Account")).to_be_visible()
+    expect(page.get_by_role("heading", name="Signed in by the token")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate("document.cookie") == ""
     page.get_by_role("button", name="Sign out", exact=True).click()
