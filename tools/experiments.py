@@ -41,7 +41,7 @@ def settings(random: np.random.Generator, *, long: bool = False) -> dict[str, An
     """One configuration, valid and whole. `long` gives it 100,000 steps."""
 
     def pick(options: Sequence[Any]) -> Any:
-        return options[random.integers(len(options))]
+        return options[int(random.integers(len(options)))]
 
     optimizer, arch = pick(["adam", "adam", "adamw", "sgd", "rmsprop"]), pick(list(CAPACITY))
     values: dict[str, Any] = {

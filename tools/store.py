@@ -86,7 +86,7 @@ def generate(home: Path, count: int, *, seed: int = 0, now: datetime | None = No
         _write(database, rows)
         counts["runs"] += len(rows.runs)
         counts["epochs"] += len(rows.epochs)
-        counts["step blocks"] += len(rows.blocks)  # noqa: S608
+        counts["step blocks"] += len(rows.blocks)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("ANALYZE")
         connection.commit()
