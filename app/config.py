@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[
         str, Field(description="Further names that the server answers to, separated by commas; * for any.")
     ] = "none"
+    upload_limit: Annotated[
+        int, Field(ge=1, lt=2**53, description="Bytes that one upload of a data set may have, all its files together.")
+    ] = 2_000_000_000
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="How much the log tells.")] = (
         "info"
     )
@@ -72,6 +75,11 @@ class Settings(BaseSettings):
     def data_dir(self) -> Path:
         """Where data sets are, in torchvision's layout."""
         return self.home / "data"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Files that are to become data sets: beside these, so that a finished one only has to be moved."""
+        return self.data_dir / "uploads"
 
     @property
     def cache_dir(self) -> Path:

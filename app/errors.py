@@ -17,6 +17,7 @@ from app.pages import templates
 from app.runs import RunNotFound, RunStateError
 from app.schemas import Problem
 from app.sidecar import SidecarError
+from app.uploads import UploadError, WrongOffset
 from trainer.errors import DataError
 
 logger = logging.getLogger("fitroom.web")
@@ -34,6 +35,7 @@ def install(app: FastAPI) -> None:
     for kind, status in plain:
         app.add_exception_handler(kind, _answer_with(status))
     app.add_exception_handler(FormError, _bad_form)
+    app.add_exception_handler(UploadError, _upload)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OperationalError, _database)
@@ -68,6 +70,12 @@ def _answer_with(status: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 -
 def _bad_form(request: Request, error: Exception) -> Response:
     assert isinstance(error, FormError)  # noqa: S101
     return answer(request, 422, "Some fields cannot be used as they are.", errors=error.errors)
+
+
+def _upload(request: Request, error: Exception) -> Response:
+    assert isinstance(error, UploadError)  # noqa: S101
+    headers = {"Upload-Offset": str(error.offset)} if isinstance(error, WrongOffset) else None
+    return answer(request, error.status, str(error), headers=headers)
 
 
 def _bad_request(request: Request, error: Exception) -> Response:

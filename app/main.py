@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 
 from app import errors
 from app.access import Gate, KnownHostsOnly, SignedInOnly
@@ -15,15 +16,17 @@ from app.config import Settings
 from app.db import Database
 from app.live import Live
 from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
-from app.routes import account, api, assets, datasets, health, images, pages, streams
+from app.routes import account, api, assets, datasets, health, images, pages, streams, uploads
 from app.schema import migrate
 from app.sidecar import Sidecar
 from app.state import State
+from app.uploads import Uploads
 
 MOST_BYTES = 256 * 1024
 """Of a request's body: a submission is some kilobytes."""
 LARGER = {"/predict": 8 * 1024 * 1024}
 """A photograph to be classified is some megabytes."""
+SWEEP_S = 3600.0
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
@@ -41,17 +44,19 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         clock=clock,
         torch=Sidecar("trainer.helper"),
         exporter=Sidecar("trainer.helper", timeout_s=180.0),
+        uploads=Uploads(settings.uploads_dir, settings.upload_limit, clock),
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        watcher = asyncio.create_task(state.live.watch())
+        tasks = [asyncio.create_task(state.live.watch()), asyncio.create_task(_sweeping(state))]
         try:
             yield
         finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             state.live.close()
             state.torch.close()
             state.exporter.close()
@@ -66,12 +71,21 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.fitroom = state
-    for module in (account, pages, api, streams, images, datasets, assets, health):
+    for module in (account, pages, api, uploads, streams, images, datasets, assets, health):
         app.include_router(module.router)
     errors.install(app)
-    app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER)
+    # An upload goes to the disk as it comes. A plain form has its fields beside the files.
+    uploaded = {"/content": settings.upload_limit, "/datasets/upload": settings.upload_limit + MOST_BYTES}
+    app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER | uploaded)
     app.add_middleware(SignedInOnly, gate=state.gate)
     app.add_middleware(SameSiteOnly)
     app.add_middleware(KnownHostsOnly, settings=settings)
     app.add_middleware(SecurityHeaders)
     return app
+
+
+async def _sweeping(state: State) -> None:
+    """Remove abandoned uploads: at the start, and every hour."""
+    while True:
+        await run_in_threadpool(state.uploads.sweep)
+        await asyncio.sleep(SWEEP_S)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.models import Epoch, Run, Status
+from app.uploads import Upload
 from trainer.presets import Preset
 
 
@@ -139,6 +140,41 @@ class PresetOut(BaseModel):
     @classmethod
     def of(cls, preset: Preset) -> PresetOut:
         return cls(name=preset.name, label=preset.label, help=preset.help, changes=dict(preset.changes))
+
+
+class UploadedFileOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    filename: str
+    size: int
+    offset: int = Field(description="Bytes received; go on there.")
+    url: str = Field(description="Where to send it.")
+
+
+class UploadOut(BaseModel):
+    """Files on their way to a data set."""
+
+    id: str
+    name: str
+    who: str
+    created_at: datetime
+    touched_at: datetime
+    complete: bool = Field(description="Whether all files are here as a whole.")
+    files: list[UploadedFileOut]
+
+    @classmethod
+    def of(cls, upload: Upload) -> UploadOut:
+        files = [
+            UploadedFileOut(
+                filename=item.filename,
+                size=item.size,
+                offset=item.offset,
+                url=f"/api/v1/uploads/{upload.id}/files/{number}/content",
+            )
+            for number, item in enumerate(upload.files)
+        ]
+        same = ("id", "name", "who", "created_at", "touched_at", "complete")
+        return cls(files=files, **{name: getattr(upload, name) for name in same})
 
 
 class Problem(BaseModel):

@@ -13,6 +13,7 @@ from app.config import Settings
 from app.db import Database
 from app.live import Live
 from app.sidecar import Sidecar
+from app.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class State:
     """`trainer.helper`: what only torch can answer."""
     exporter: Sidecar
     """Another of it, for what takes long: nobody else waits behind it."""
+    uploads: Uploads
 
 
 def _state(request: Request) -> State:

@@ -12,6 +12,7 @@ import pytest
 from app.config import ROOT, Settings
 from app.db import Database
 from app.schema import migrate
+from tools.server import link_fashion_mnist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,9 +52,8 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def home_with_data(settings: Settings, data_dir: Path) -> Settings:
-    """Settings whose home has the real data set, by a link."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    settings.data_dir.symlink_to(data_dir.resolve(), target_is_directory=True)
+    """Settings whose home has the real data set, by a link: what is added lies beside it, in the test's own folder."""
+    link_fashion_mnist(settings.data_dir, data_dir)
     return settings
 
 

@@ -69,6 +69,14 @@ class Server:
         return [int(pid) for pid in listed.stdout.split()]
 
 
+def link_fashion_mnist(folder: Path, data_dir: Path) -> None:
+    """Let a data folder of its own hold the Fashion-MNIST of another by a link."""
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / "FashionMNIST"
+    if not link.exists():
+        link.symlink_to((data_dir / "FashionMNIST").resolve(), target_is_directory=True)
+
+
 def environment(home: Path, **settings: str) -> dict[str, str]:
     """For a `fitroom` on this home, with `FITROOM_*` settings and a free port unless they name one."""
     named = {f"FITROOM_{name.upper()}": value for name, value in settings.items()}
@@ -87,8 +95,8 @@ def fitroom(home: Path, *arguments: str, typed: str = "", **settings: str) -> su
 def start(home: Path, data_dir: Path | None = None, **settings: str) -> Server:
     """Start a server on a free port, with `FITROOM_*` settings, and wait until it answers."""
     home.mkdir(parents=True, exist_ok=True)
-    if data_dir is not None and not (home / "data").exists():
-        (home / "data").symlink_to(data_dir.resolve(), target_is_directory=True)
+    if data_dir is not None:
+        link_fashion_mnist(home / "data", data_dir)
     log = (home / "serve.log").open("a")
     command = [sys.executable, "-m", "app", "serve"]
     process = subprocess.Popen(

@@ -100,7 +100,6 @@ def test_what_is_not_there_says_so(client: TestClient, path: str):
 
 
 def test_colour_images_that_are_not_square_are_shown(client: TestClient, home_with_data: Settings):
-    home_with_data.data_dir.unlink()
     folder = home_with_data.data_dir / "csv" / "flags"
     folder.mkdir(parents=True)
     (folder / "train.csv").write_text(
@@ -141,7 +140,6 @@ def test_images_that_both_splits_hold_are_shown_with_their_twins(client: TestCli
     train = random.integers(0, 256, (100, 16), np.uint8)
     val = random.integers(0, 256, (20, 16), np.uint8)
     val[:8] = train[10:18]
-    home_with_data.data_dir.unlink()
     folder = home_with_data.data_dir / "csv" / "twins"
     folder.mkdir(parents=True)
     labels = random.integers(0, 3, 100)
