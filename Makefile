@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
+TESTS_AT_ONCE ?= 2
 FITROOM_HOME ?= var
 export FITROOM_HOME
 
@@ -20,8 +21,9 @@ help: ## this list
 run: $(VENV)/.installed data ## set up what is missing, then serve on http://127.0.0.1:8000
 	@exec $(BIN)/fitroom serve
 
+# Files of tests beside each other, one thread of torch each: two times two threads on two cores only wait for each other.
 test: $(VENV)/.installed-dev data chromium lint ## everything that CI checks
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
 lint: $(VENV)/.installed-dev ## ruff, mypy --strict and the Dockerfile
 	$(BIN)/ruff check .
