@@ -27,8 +27,10 @@ from app.models import Role
 from app.people import LOCAL, TOKEN_BEARER, Identity
 from app.throttle import Throttle, Throttled
 
-OPEN_TO_ALL = ("/healthz", "/login", "/favicon.ico", "/static/", "/assets/")
+OPEN_TO_ALL = ("/healthz", "/readyz", "/login", "/favicon.ico", "/static/", "/assets/")
 """What a browser needs to show the page on which one signs in, and what says that the server is up."""
+ASKED_BY_PROGRAMS = ("/api/", "/metrics")
+"""They are told that they have to sign in; a browser is sent to the page for it."""
 VIEWERS_MAY_POST = ("/predict", "/network", "/logout")
 """They change nothing but the asker's own sign-in."""
 HASHES_AT_ONCE = 2
@@ -218,7 +220,7 @@ def _refusal(request: Request, identity: Identity | None) -> Response | None:
 
 
 def _sign_in_first(request: Request) -> Response:
-    if request.method in ("GET", "HEAD") and not request.url.path.startswith("/api/"):
+    if request.method in ("GET", "HEAD") and not request.url.path.startswith(ASKED_BY_PROGRAMS):
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(wanted, safe='/')}", 303)
     detail = "Sign in first, or send the token as 'Authorization: Bearer ...'."

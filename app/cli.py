@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 
+from app import logs
 from app.config import Settings, SettingsError, load_settings
 from app.models import Role
 from app.schema import SchemaError, opened
@@ -21,10 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["train"]:  # its options are the trainer's own
             return _train(settings, arguments[1:])
         parsed = _parser().parse_args(arguments)
-        logging.basicConfig(
-            level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s  %(message)s", force=True
-        )
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logs.configure(settings.log_level, settings.log_format)
         run: Callable[[Settings, argparse.Namespace], int] = parsed.run
         return run(settings, parsed)
     except SettingsError as error:

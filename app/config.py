@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="How much the log tells.")] = (
         "info"
     )
+    log_format: Annotated[
+        str, Field(pattern="^(console|json)$", description="Lines for a terminal, or one JSON object a line.")
+    ] = "console"
 
     @field_validator("token")
     @classmethod

@@ -38,8 +38,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UploadError, _upload)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _database)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(OperationalError, database_busy)
 
 
 def answer(
@@ -97,12 +96,7 @@ def _http(request: Request, error: Exception) -> Response:
     return answer(request, error.status_code, str(detail), headers=headers)
 
 
-def _database(request: Request, error: Exception) -> Response:
+def database_busy(request: Request, error: Exception) -> Response:
     logger.error("database: %s", error)
     detail = "The database did not answer in time. Please try again in a moment."
     return answer(request, 503, detail, headers={"Retry-After": "5"})
-
-
-def _unexpected(request: Request, error: Exception) -> Response:
-    # Starlette logs the traceback after this answer; a person only needs to know that it is not their fault.
-    return answer(request, 500, "Something went wrong here. The server's log says what.")

@@ -15,12 +15,16 @@ from app.clock import Clock, utc_now
 from app.config import Settings
 from app.db import Database
 from app.live import Live
+from app.machine import Machine
 from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
+from app.readiness import Readiness
 from app.routes import account, api, assets, datasets, health, images, pages, streams, uploads
 from app.schema import migrate
 from app.sidecar import Sidecar
 from app.state import State
+from app.telemetry import Observed, Telemetry, Unexpected
 from app.uploads import Uploads
+from app.vitals import ForPrometheus
 
 MOST_BYTES = 256 * 1024
 """Of a request's body: a submission is some kilobytes."""
@@ -36,12 +40,17 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     """
     migrate(settings.database)
     db = Database(settings.database)
+    telemetry, machine = Telemetry(), Machine(settings.home)
+    telemetry.registry.register(ForPrometheus(db, clock, machine))
     state = State(
         settings=settings,
         db=db,
         live=Live(settings.database),
         gate=Gate(db, clock, token=settings.secret),
         clock=clock,
+        telemetry=telemetry,
+        machine=machine,
+        readiness=Readiness(settings, db, clock),
         torch=Sidecar("trainer.helper"),
         exporter=Sidecar("trainer.helper", timeout_s=180.0),
         uploads=Uploads(settings.uploads_dir, settings.upload_limit, clock),
@@ -78,9 +87,11 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     uploaded = {"/content": settings.upload_limit, "/datasets/upload": settings.upload_limit + MOST_BYTES}
     app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER | uploaded)
     app.add_middleware(SignedInOnly, gate=state.gate)
+    app.add_middleware(Unexpected)
     app.add_middleware(SameSiteOnly)
     app.add_middleware(KnownHostsOnly, settings=settings)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observed, telemetry=telemetry)
     return app
 
 

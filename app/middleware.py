@@ -32,6 +32,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -72,7 +73,7 @@ class BodyLimit:
         most = next((limit for end, limit in self.larger.items() if path.endswith(end)), self.most)
         refusal = f"The request is larger than {most // 1024:,} KB."
         said = Headers(scope=scope).get("content-length", "0")
-        if said.isdigit() and int(said) > most:
+        if said.isascii() and said.isdigit() and int(said) > most:
             await PlainTextResponse(f"{refusal}\n", 413)(scope, receive, send)
             return
         received = 0

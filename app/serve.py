@@ -62,6 +62,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=GRACE_S,
         log_config=None,
         server_header=False,
+        http="h11",  # it bounds the head of a request; another parser that happens to be installed may not
+        ws="none",
     )
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host

@@ -12,7 +12,10 @@ from app.clock import Clock
 from app.config import Settings
 from app.db import Database
 from app.live import Live
+from app.machine import Machine
+from app.readiness import Readiness
 from app.sidecar import Sidecar
+from app.telemetry import Telemetry
 from app.uploads import Uploads
 
 
@@ -23,6 +26,9 @@ class State:
     live: Live
     gate: Gate
     clock: Clock
+    telemetry: Telemetry
+    machine: Machine
+    readiness: Readiness
     torch: Sidecar
     """`trainer.helper`: what only torch can answer."""
     exporter: Sidecar

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from sqlalchemy.exc import OperationalError
 
-from app import metrics, runs, workers
+from app import logs, metrics, runs, workers
 from app.clock import Clock, utc_now
 from app.config import Settings
 from app.db import ChangeDetector, Database
@@ -57,6 +57,10 @@ class Keeper(threading.Thread):
         self._beat_every = max(1, round(lease_s / 5 / LOOK_FOR_CANCEL_S))
 
     def run(self) -> None:
+        with logs.bound(run=self._held.run_id, attempt=self._held.attempt):
+            self._keep()
+
+    def _keep(self) -> None:
         looks = 0
         while not self._done.wait(LOOK_FOR_CANCEL_S) and not self.lost.is_set():
             looks += 1
@@ -66,7 +70,7 @@ class Keeper(threading.Thread):
                 self.lost.set()
             except OperationalError:
                 # A locked or full database is no reason to stop training; the lease outlasts several misses.
-                logger.warning("run %s: could not look at the claim", self._held.run_id, exc_info=True)
+                logger.warning("could not look at the claim", exc_info=True)
 
     def _look(self, *, beat: bool) -> None:
         if beat:
@@ -121,11 +125,12 @@ class Worker:
             held = runs.claim(session, self.name, now=now)
         if held is None:
             return False
-        logger.info("run %s, attempt %s: taken", held.run_id, held.attempt)
-        try:
-            self._do(held)
-        except ClaimLost:
-            logger.warning("run %s, attempt %s: lost the claim; wrote nothing more", held.run_id, held.attempt)
+        with logs.bound(run=held.run_id, attempt=held.attempt):
+            logger.info("taken")
+            try:
+                self._do(held)
+            except ClaimLost:
+                logger.warning("lost the claim; wrote nothing more")
         return True
 
     def _do(self, held: Claim) -> None:
@@ -142,7 +147,7 @@ class Worker:
             except TrainerError as error:
                 self._fail(held, error.reason, str(error))
             except Exception as error:
-                logger.exception("run %s failed", held.run_id)
+                logger.exception("failed by an error nobody foresaw")
                 self._fail(held, "error", f"{type(error).__name__}: {error}", details=traceback.format_exc())
             else:
                 self._end(held, finished, keeper)
@@ -171,7 +176,7 @@ class Worker:
             except OperationalError:
                 if self.stop.is_set() or keeper.should_stop():
                     raise
-                logger.warning("run %s: could not write, trying again", held.run_id, exc_info=True)
+                logger.warning("could not write, trying again", exc_info=True)
                 self.stop.wait(RETRY_WRITE_S)
 
     def _end(self, held: Claim, finished: Finished, keeper: Keeper) -> None:
@@ -183,10 +188,10 @@ class Worker:
                 runs.cancelled(session, held, now=now)
             else:
                 runs.requeue(session, held, now=now)
-        logger.info("run %s, attempt %s: %s", held.run_id, held.attempt, finished.reason)
+        logger.info("ended: %s", finished.reason)
 
     def _fail(self, held: Claim, reason: str, message: str, *, details: str | None = None) -> None:
-        logger.warning("run %s, attempt %s: failed, %s: %s", held.run_id, held.attempt, reason, message)
+        logger.warning("failed, %s: %s", reason, message)
         with self._db.write() as session:
             now = self._clock()
             if details:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -16,7 +18,7 @@ from app.access import is_loopback
 from app.config import Settings, SettingsError, load_settings, with_token
 from app.db import Database
 from app.main import create_app
-from app.models import Role
+from app.models import Role, User
 from app.people import LASTS, PeopleError
 from app.routes.account import _inside
 from app.schema import migrate
@@ -44,6 +46,12 @@ def asked(
         yield client
 
 
+@cache
+def hashed() -> str:
+    """The password's hash, computed once: it is slow on purpose."""
+    return PasswordHasher().hash(PASSWORD)
+
+
 @pytest.fixture
 def guarded(home_with_data: Settings, clock: FakeClock) -> Iterator[TestClient]:
     """A server with a token and three users."""
@@ -51,7 +59,7 @@ def guarded(home_with_data: Settings, clock: FakeClock) -> Iterator[TestClient]:
     db = Database(home_with_data.database)
     with db.write() as session:
         for role in Role:
-            people.add(session, f"ann-{role}", PASSWORD, role, now=clock())
+            session.add(User(name=f"ann-{role}", password_hash=hashed(), role=role, created_at=clock()))
     db.close()
     with asked(home_with_data, clock, token=TOKEN) as client:
         yield client
@@ -86,12 +94,12 @@ def test_without_token_and_users_whoever_is_on_this_machine_is_let_in(home_with_
 def test_no_address_tells_a_stranger_anything(guarded: TestClient):
     known = routes(guarded)
     assert {("GET", "/runs"), ("POST", "/api/v1/runs"), ("DELETE", "/api/v1/runs/1")} <= set(known)
-    open_to_all = ("/healthz", "/login", "/favicon.ico", "/static/", "/assets/")
+    open_to_all = ("/healthz", "/readyz", "/login", "/favicon.ico", "/static/", "/assets/")
     for method, path in known:
         if path.startswith(open_to_all):
             continue
         answer = guarded.request(method, path)
-        if method in ("GET", "HEAD") and not path.startswith("/api/"):
+        if method in ("GET", "HEAD") and not path.startswith(("/api/", "/metrics")):
             assert answer.status_code == 303, (method, path)
             assert answer.headers["location"].startswith("/login?next=/")
         else:
