@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app import runs
 from app.models import Change, Checkpoint, Epoch, EpochPredictions, Run, StepBlock
 from app.runs import Claim
-from trainer.events import CheckpointSaved, EpochDone, Event, Finished, Started, Steps
+from trainer.events import CheckpointFailed, CheckpointSaved, EpochDone, Event, Finished, Started, Steps
 
 _LOSSES = np.dtype("<f4")
 _UINT16 = np.dtype("<u2")
@@ -32,6 +32,8 @@ def record(session: Session, held: Claim, event: Event, *, now: datetime) -> Non
     match event:
         case Started():
             runs.started(session, held, event, now=now)
+            if event.warning:
+                runs.log(session, held.run_id, event.warning, now=now, level="warning")
             runs.log(session, held.run_id, _describe_start(event), now=now)
         case Steps():
             _record_steps(session, held, event, now)
@@ -39,6 +41,8 @@ def record(session: Session, held: Claim, event: Event, *, now: datetime) -> Non
             _record_epoch(session, held, event, now)
         case CheckpointSaved():
             _record_checkpoint(session, held, event, now)
+        case CheckpointFailed():
+            runs.log(session, held.run_id, f"{event.message} {_UNSAVED}", now=now, level="warning")
         case Finished():
             pass  # how a run ended is its status: app.runs
 
@@ -157,6 +161,10 @@ def _drop_blocks(session: Session, run_id: int, epoch: int, *, before_attempt: i
 
 
 def _record_checkpoint(session: Session, held: Claim, event: CheckpointSaved, now: datetime) -> None:
+    if event.steps:
+        text = f"Saved within epoch {event.epoch + 1}, after {event.steps} of its steps."
+        runs.log(session, held.run_id, text, now=now)
+        return
     session.merge(
         Checkpoint(
             run_id=held.run_id,
@@ -271,6 +279,7 @@ def _decode_block(row: StepBlock) -> StepSeries:
     return StepSeries(row.epoch, row.first_step, row.attempt, [_finite(float(f"{loss:.6g}")) for loss in losses])
 
 
+_UNSAVED = "Training goes on, and it is tried again after the next epoch."
 _MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
@@ -283,7 +292,10 @@ def _describe_start(event: Started) -> str:
     what = (
         f"{event.parameters:,} parameters, {event.train_samples:,} training and {event.val_samples:,} validation images"
     )
-    resumed = f" Resuming after epoch {event.epochs_before}." if event.epochs_before else ""
+    resumed = f" Resuming after epoch {event.epochs_before}" if event.epochs_before else ""
+    if event.steps_before:
+        resumed = f" Resuming in epoch {event.epochs_before + 1}, after {event.steps_before} of its steps"
+    resumed += "." if resumed else ""
     shared = f", {event.processes} processes" if event.processes > 1 else ""
     how = f"{event.precision}, {event.loading} loading{shared}, ready in {event.seconds:.1f} s."
     return f"{where}: {what}, {how}{resumed}"

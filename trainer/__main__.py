@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from trainer.config import OPTIONS, TrainConfig
 from trainer.errors import ConfigError, TrainerError
-from trainer.events import EpochDone, Finished, Started, Steps
+from trainer.events import CheckpointFailed, EpochDone, Finished, Started, Steps
 from trainer.loop import train
 from trainer.options import Option
 from trainer.presets import PRESETS
@@ -77,6 +77,8 @@ def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None) -> None:
                 case EpochDone() if bar is not None:
                     bar.write(_epoch(event, config))
                     sys.stdout.flush()
+                case CheckpointFailed() if bar is not None:
+                    bar.write(f"Warning: {event.message}", file=sys.stderr)
                 case Finished():
                     if bar is not None:
                         bar.close()
@@ -88,6 +90,7 @@ def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None) -> None:
 
 def _started(event: Started) -> str:
     resumed = f", resuming after epoch {event.epochs_before}" if event.epochs_before else ""
+    resumed += f". {event.warning}" if event.warning else ""
     return (
         f"{event.device} ({event.device_name}), {event.parameters:,} parameters, "
         f"{event.train_samples:,} + {event.val_samples:,} images, {event.loading}{resumed}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,17 @@ class Transform:
         seed = mixed(self._config.seed, epoch, _STREAM, self._rank)
         self._generator.manual_seed(seed)
         self._numpy = np.random.default_rng(seed)
+
+    def random_state(self) -> dict[str, Any]:
+        """Where its draws stand within an epoch."""
+        device = self._generator.device.type
+        return {"device": device, "torch": self._generator.get_state(), "numpy": self._numpy.bit_generator.state}
+
+    def load_random(self, state: dict[str, Any]) -> None:
+        """Go on where `random_state` was asked. A generator of another kind of device begins its epoch anew."""
+        if state["device"] == self._generator.device.type:
+            self._generator.set_state(state["torch"])
+        self._numpy.bit_generator.state = state["numpy"]
 
     def for_validation(self, images: Tensor) -> Tensor:
         """uint8 [B, C, H, W] -> float32 of the same shape."""

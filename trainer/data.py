@@ -55,8 +55,11 @@ class Batches(ABC):
         self._stored, self._chosen, self._seed = images.images, chosen, config.seed
 
     @abstractmethod
-    def train_epoch(self, epoch: int) -> Iterator[Batch]:
-        """Each sample at most once, in this epoch's order; the last incomplete batch is dropped."""
+    def train_epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
+        """Each sample at most once, in this epoch's order, without the first `skip` batches.
+
+        The last incomplete batch is dropped.
+        """
 
     @abstractmethod
     def in_order(self) -> Iterator[Batch]:
@@ -152,9 +155,9 @@ class Resident(Batches):
         )
         self._targets = torch.from_numpy(self.labels).to(device)
 
-    def train_epoch(self, epoch: int) -> Iterator[Batch]:
+    def train_epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
         order = permutation(self.samples, seed=self._seed, epoch=epoch).to(self._device)
-        for places in order.split(self._batch_size):
+        for places in order[skip * self._batch_size :].split(self._batch_size):
             if len(places) == self._batch_size:
                 own = places[self._part.rank :: self._part.size]
                 yield self._images[own], self._targets[own]
@@ -178,7 +181,7 @@ class Loaded(Batches):
         part: Part,
     ) -> None:
         super().__init__(config, images, chosen)
-        self._device = device
+        self._batch_size, self._device = config.batch_size, device
         self._order = _Order(config.batch_size, part)
         with warnings.catch_warnings():
             # More workers than processors are the user's to choose; torch would say so on every run.
@@ -195,8 +198,9 @@ class Loaded(Batches):
                 multiprocessing_context="forkserver" if config.num_workers else None,
             )
 
-    def train_epoch(self, epoch: int) -> Iterator[Batch]:
-        self._order.shuffled(permutation(self.samples, seed=self._seed, epoch=epoch))
+    def train_epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
+        order = permutation(self.samples, seed=self._seed, epoch=epoch)
+        self._order.shuffled(order[skip * self._batch_size :])
         return self._batches()
 
     def in_order(self) -> Iterator[Batch]:

@@ -40,6 +40,10 @@ class Started:
     """What a large matrix product reached on this device, in this precision, when the run started."""
     seconds: float
     """From the call of `train` to this event: reading data, building the model."""
+    steps_before: int = 0
+    """Steps of the epoch after those that the checkpoint holds too: the run was stopped within it."""
+    warning: str | None = None
+    """A sentence where the newest checkpoint was damaged and the one before it was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,17 @@ class CheckpointSaved:
     seconds: float
     best: bool
     """Whether this epoch has the best validation accuracy so far (then it was saved as the best model too)."""
+    steps: int = 0
+    """Steps of the epoch after `epoch` that it holds too; above 0 where the run was stopped within that epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """The state could not be written. Training goes on; what was saved before is still there and whole."""
+
+    epoch: int
+    message: str
+    """A sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +136,10 @@ class Finished:
 
     reason: Literal["completed", "early", "stopped"]
     """"early": no better validation accuracy for `patience` epochs. "stopped": `should_stop` said so; the epoch under
-    way was not finished."""
+    way was not finished, and is gone on with by a resume."""
     epochs: int
     """Whole epochs done, those before a resume included."""
     seconds: float
 
 
-Event = Started | Steps | EpochDone | CheckpointSaved | Finished
+Event = Started | Steps | EpochDone | CheckpointSaved | CheckpointFailed | Finished

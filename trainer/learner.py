@@ -117,6 +117,18 @@ class Learner:
             "average": self._average.model.state_dict() if self._average else None,
         }
 
+    def random_state(self) -> dict[str, Any]:
+        """Where the generators stand within an epoch; at its start they depend on seed and epoch alone."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {"cpu": torch.get_rng_state(), "cuda": cuda, "transform": self.transform.random_state()}
+
+    def load_random(self, state: dict[str, Any]) -> None:
+        """Go on drawing where `random_state` was asked; what another kind of device drew is not known here."""
+        torch.set_rng_state(state["cpu"])
+        if self.device.type == "cuda" and state["cuda"] is not None:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
+        self.transform.load_random(state["transform"])
+
     def load(self, state: dict[str, Any]) -> None:
         """Take up what `state` has told."""
         self.model.load_state_dict(state["model"])

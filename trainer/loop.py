@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor
 
 from trainer import checkpoint, describe, devices
+from trainer.checkpoint import Resumed, Within
 from trainer.config import TrainConfig
 from trainer.data import Loaded, Part, open_split
 from trainer.errors import Diverged, OutOfMemory
-from trainer.events import CheckpointSaved, EpochDone, Event, Finished, Started, Steps, Timings
+from trainer.events import CheckpointFailed, CheckpointSaved, EpochDone, Event, Finished, Started, Steps, Timings
 from trainer.group import Alone, Group
 from trainer.learner import Learner
 
@@ -39,8 +41,9 @@ def train(
 ) -> Iterator[Event]:
     """Train as `config` says, telling what happens as it happens; the last event is `Finished`.
 
-    With `run_dir` the state is saved there after each epoch, and a run that finds such a state goes on from it: on
-    a CPU bit for bit as if it had never stopped. `should_stop` is asked at every step and should be cheap.
+    With `run_dir` the state is saved there after each epoch, and when the run is stopped within one. A run that finds
+    such a state goes on from it: on a CPU bit for bit as if it had never stopped. (Several processes that share a run
+    go on from its last whole epoch.) `should_stop` is asked at every step and should be cheap.
 
     Raises a `TrainerError` (see trainer.errors) where training cannot start or go on.
     """
@@ -95,19 +98,24 @@ class _Run:
         self._train_set = open_split(config, "train", data_dir, device, part)
         self._val_set = open_split(config, "val", data_dir, device, part)
         self._learner = Learner(config, self._train_set, device, group)
-        resumed = checkpoint.resume(run_dir, config, self._learner) if run_dir else None
-        self._progress = resumed or checkpoint.Progress()
+        self._resumed = checkpoint.resume(run_dir, config, self._learner) if run_dir else Resumed(checkpoint.Progress())
+        self._progress = self._resumed.progress
+        self._last_is_good = self._resumed.warning is None
 
     def events(self) -> Iterator[Event]:
         yield self._started()
+        within = self._resumed.within if self._group.size == 1 else None
         for epoch in range(self._progress.epoch + 1, self._config.epochs + 1):
             if self._progress.without_better >= (self._config.patience or math.inf):
                 yield self._finished("early", epoch - 1)
                 return
-            done = yield from self._epoch(epoch)
-            if done is None:
+            done = yield from self._epoch(epoch, within)
+            if isinstance(done, _Stopped):
+                if self._run_dir and done.within:
+                    yield self._save(self._run_dir, done.within)
                 yield self._finished("stopped", epoch - 1)
                 return
+            within = None
             yield done
             self._progress = self._progress.after(epoch, done.val_accuracy)
             if self._run_dir and self._group.rank == 0:
@@ -118,70 +126,86 @@ class _Run:
         self._train_set.close()
         self._val_set.close()
 
-    def _epoch(self, epoch: int) -> Generator[Steps, None, EpochDone | None]:
-        """Train and validate once; None if stopped."""
-        watch = _Watch()
-        trained = yield from self._pass(epoch, watch)
+    def _epoch(self, epoch: int, within: Within | None) -> Generator[Steps, None, EpochDone | _Stopped]:
+        """Train and validate once, going on from `within`."""
+        watch = _Watch(within.spent if within else {})
+        trained = yield from self._pass(epoch, watch, within)
         train_seconds = watch.total
-        if trained is None:
-            return None
+        if isinstance(trained, _Stopped):
+            return trained
         # Processes that share a run must not part ways: only one alone may stop half-way here.
         validated = self._learner.validate(self._val_set, self._should_stop if self._group.size == 1 else never)
-        watch.lap("validation")
         if validated is None:
-            return None
+            return self._stopped(trained, watch)
+        watch.lap("validation")
         val_loss, val_accuracy, predictions = validated
+        steps = self._learner.steps_per_epoch
         return EpochDone(
             epoch=epoch,
-            train_loss=trained[0],
-            train_accuracy=trained[1],
+            # All batches are equally large, so the mean of their means is the mean over the images seen.
+            train_loss=math.fsum(trained.losses) / steps,
+            train_accuracy=float(trained.correct) / (steps * self._config.batch_size),
             val_loss=val_loss,
             val_accuracy=val_accuracy,
             lr=self._learner.lr,
             seconds=watch.total,
             train_seconds=train_seconds,
-            images_per_s=self._learner.steps_per_epoch * self._config.batch_size / train_seconds,
+            images_per_s=steps * self._config.batch_size / train_seconds,
             finished_at=time.time(),
             timings=watch.timings(),
             predictions=predictions,
         )
 
-    def _pass(self, epoch: int, watch: _Watch) -> Generator[Steps, None, tuple[float, float] | None]:
-        """Once over the training images. Returns mean loss and accuracy over the images seen, None if stopped."""
+    def _pass(self, epoch: int, watch: _Watch, within: Within | None) -> Generator[Steps, None, _Tally | _Stopped]:
+        """Once over the training images, or over those that are left after `within`."""
         learner, group = self._learner, self._group
         learner.start_epoch(epoch)
-        steps = learner.steps_per_epoch
-        first = unread = (epoch - 1) * steps
+        steps, begin = learner.steps_per_epoch, within.steps if within else 0
+        first = (epoch - 1) * steps
+        tally = _Tally([], torch.zeros((), dtype=torch.float64, device=self._device))
         pending: list[Tensor] = []
-        losses: list[float] = []
-        correct = torch.zeros((), dtype=torch.float64, device=self._device)
+        if within:
+            learner.load_random(within.random)
+            tally.losses += within.losses
+            tally.correct += within.correct
+            yield Steps(epoch, first, tuple(within.losses))
+            watch.lap("recording")
         read_at = time.perf_counter()
 
         def due() -> bool:
             return time.perf_counter() - read_at >= READ_LOSSES_S
 
-        for place, (images, labels) in enumerate(self._train_set.train_epoch(epoch)):
+        for place, (images, labels) in enumerate(self._train_set.train_epoch(epoch, skip=begin), begin):
             watch.lap("data")
             stop, read = group.decide(place, stop=self._should_stop, read=due)
-            if stop:
-                return None
-            share, hits = learner.step(images, labels, first + place)
-            pending.append(share)
-            correct += hits
-            if not read and place < steps - 1:
+            if not stop:
+                share, hits = learner.step(images, labels, first + place)
+                pending.append(share)
+                tally.correct += hits
+                if not read and place < steps - 1:
+                    watch.lap("compute")
+                    continue
+            if pending:
+                # One transfer for all losses since the last: this is where the host waits for the device.
+                block = Steps(epoch, first + len(tally.losses), tuple(group.sum(torch.stack(pending)).tolist()))
+                tally.losses += block.losses
+                pending = []
                 watch.lap("compute")
-                continue
-            # One transfer for all losses since the last: this is where the host waits for the device.
-            block = Steps(epoch, unread, tuple(group.sum(torch.stack(pending)).tolist()))
-            losses += block.losses
-            unread, pending = unread + len(block.losses), []
-            watch.lap("compute")
-            yield block
-            watch.lap("recording")
-            _check_finite(block, self._config)
+                yield block
+                watch.lap("recording")
+                _check_finite(block, self._config)
+            if stop:
+                return self._stopped(tally, watch) if place > begin else _Stopped(None)
             read_at = time.perf_counter()
-        # All batches are equally large, so the mean of their means is the mean over the images seen.
-        return math.fsum(losses) / steps, float(group.sum(correct)) / (steps * self._config.batch_size)
+        group.sum(tally.correct)
+        return tally
+
+    def _stopped(self, tally: _Tally, watch: _Watch) -> _Stopped:
+        """What is to be saved of an epoch that is not whole; the draws of several processes are not gathered."""
+        if self._group.size > 1:
+            return _Stopped(None)
+        random = self._learner.random_state()
+        return _Stopped(Within(len(tally.losses), tally.losses, float(tally.correct), watch.spent, random))
 
     def _started(self) -> Started:
         config, device, learner = self._config, self._device, self._learner
@@ -201,37 +225,66 @@ class _Run:
             flops_per_image=describe.training_flops(config, learner.shape),
             matmul_flops_per_s=devices.matmul_rate(device, learner.precision),
             seconds=time.perf_counter() - self._begun,
+            steps_before=self._resumed.within.steps if self._resumed.within and self._group.size == 1 else 0,
+            warning=self._resumed.warning,
         )
 
     def _finished(self, reason: Literal["completed", "early", "stopped"], epochs: int) -> Finished:
         return Finished(reason, epochs, time.perf_counter() - self._begun)
 
-    def _save(self, run_dir: Path) -> CheckpointSaved:
-        begun = time.perf_counter()
-        path = checkpoint.save(run_dir, self._config, self._learner, self._progress, self._train_set.classes)
-        best = self._progress.best_epoch == self._progress.epoch
-        return CheckpointSaved(self._progress.epoch, str(path), path.stat().st_size, time.perf_counter() - begun, best)
+    def _save(self, run_dir: Path, within: Within | None = None) -> CheckpointSaved | CheckpointFailed:
+        """A full disk is no reason to throw away what has been learned: it is told, and tried again next time."""
+        begun, progress = time.perf_counter(), self._progress
+        try:
+            path = checkpoint.save(
+                run_dir, self._config, self._learner, progress, self._train_set.classes,
+                within=within, keep_last=self._last_is_good,
+            )  # fmt: skip
+            size = path.stat().st_size
+        except OSError as error:
+            return CheckpointFailed(progress.epoch, f"The state could not be saved in {run_dir}: {error.strerror}.")
+        self._last_is_good = True
+        best = within is None and progress.best_epoch == progress.epoch
+        steps = within.steps if within else 0
+        return CheckpointSaved(progress.epoch, str(path), size, time.perf_counter() - begun, best, steps)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What an epoch's training has come to."""
+
+    losses: list[float]
+    """One for each step that has been read."""
+    correct: Tensor
+    """Hits so far, float64 on the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stopped:
+    """The epoch was not finished; `within` is what is to be saved of it, if anything."""
+
+    within: Within | None
 
 
 class _Watch:
-    """Splits wall time by what it was spent on."""
+    """Splits wall time by what it was spent on, before a stop too."""
 
-    def __init__(self) -> None:
-        self._begun = self._at = time.perf_counter()
-        self._spent = dict.fromkeys(("data", "compute", "validation", "recording"), 0.0)
+    def __init__(self, spent: dict[str, float]) -> None:
+        self._at = time.perf_counter()
+        self.spent = dict.fromkeys(("data", "compute", "validation", "recording"), 0.0) | spent
 
     def lap(self, kind: str) -> None:
         """The time since the last lap was spent on `kind`."""
         now = time.perf_counter()
-        self._spent[kind] += now - self._at
+        self.spent[kind] += now - self._at
         self._at = now
 
     @property
     def total(self) -> float:
-        return self._at - self._begun
+        return sum(self.spent.values())
 
     def timings(self) -> Timings:
-        return Timings(**self._spent)
+        return Timings(**self.spent)
 
 
 def _check_finite(block: Steps, config: TrainConfig) -> None:

@@ -154,7 +154,12 @@ def test_the_best_checkpoint_is_the_best_epochs(run, tmp_path: Path):  # noqa: A
     best = max(trained.epochs, key=lambda epoch: (epoch.val_accuracy, -epoch.epoch))
     assert checkpoint.read(tmp_path / "best.pt")["epoch"] == best.epoch
     assert checkpoint.read(tmp_path / "last.pt")["epoch"] == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "best.safetensors", "last.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best.pt",
+        "best.safetensors",
+        "last.pt",
+        "previous.pt",
+    ]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
