@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from app import logs
 from app.config import Settings, SettingsError, load_settings
@@ -46,9 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     audit = commands.add_parser("audit", help="who did what, newest first")
     audit.add_argument("--count", type=int, default=50, help="how many lines; 50 unless told")
     audit.set_defaults(run=_audit)
-    export = commands.add_parser("export", help="a run's epochs as CSV")
-    export.add_argument("run_id", type=int, metavar="RUN", help="the run's number")
-    export.set_defaults(run=_export)
+    _add_export_command(commands)
     return parser
 
 
@@ -67,6 +65,15 @@ def _add_user_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
         parser.add_argument("name", metavar="NAME")
     actions.add_parser("list", help="all users and their roles")
     user.set_defaults(run=_user)
+
+
+def _add_export_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser("export", help="a run's epochs or steps as a table, or runs for TensorBoard")
+    export.add_argument("run_ids", type=int, metavar="RUN", nargs="+", help="a run's number")
+    export.add_argument("--steps", action="store_true", help="the training loss of every step instead of the epochs")
+    export.add_argument("--format", choices=("csv", "json", "parquet"), default="csv", help="csv unless told")
+    export.add_argument("--tensorboard", type=Path, metavar="DIR", help="event files for tensorboard --logdir DIR")
+    export.set_defaults(run=_export)
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
@@ -121,16 +128,6 @@ def _audit(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _export(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app.export import write_epochs
-    from app.runs import RunNotFound
+    from app.exchange.command import export
 
-    try:
-        with opened(settings.database) as db:
-            write_epochs(db, parsed.run_id, sys.stdout)
-    except RunNotFound as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # The reader, `head` say, has had enough; Python must not try to flush the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return export(settings, parsed)

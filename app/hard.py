@@ -13,6 +13,7 @@ import numpy as np
 
 from app import images
 from app.evaluation import Told, Validation
+from app.exchange.sheets import defused
 from app.images import GRID_COLUMNS, Grid
 from trainer import scores
 
@@ -86,7 +87,7 @@ def as_csv(told: Told, by_epoch: np.ndarray[Any, np.dtype[np.uint16]], data_dir:
         item = _item(case, place, "")
         numbers = (history.times_wrong, history.forgotten, history.changes, history.learned)
         writer.writerow(
-            [item["index"], item["true_name"], item["predicted_name"], item["confidence"]]
+            [item["index"], defused(item["true_name"]), defused(item["predicted_name"]), item["confidence"]]
             + [int(array[place]) for array in numbers]
             + [int(place in suspected)]
         )

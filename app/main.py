@@ -18,7 +18,7 @@ from app.live import Live
 from app.machine import Machine
 from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
 from app.readiness import Readiness
-from app.routes import account, api, assets, datasets, health, images, pages, streams, uploads
+from app.routes import account, api, assets, datasets, exchange, health, images, pages, streams, uploads
 from app.schema import migrate
 from app.sidecar import Sidecar
 from app.state import State
@@ -80,7 +80,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.fitroom = state
-    for module in (account, pages, api, uploads, streams, images, datasets, assets, health):
+    for module in (account, pages, exchange, api, uploads, streams, images, datasets, assets, health):
         app.include_router(module.router)
     errors.install(app)
     # An upload goes to the disk as it comes. A plain form has its fields beside the files.

@@ -6,7 +6,7 @@ Epochs are keyed by run and number, steps by run and first step, so a replay aft
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -214,6 +214,13 @@ def epochs_of(session: Session, run_ids: Sequence[int]) -> dict[int, list[Epoch]
 def steps(session: Session, run_id: int) -> list[StepSeries]:
     rows = session.scalars(select(StepBlock).where(StepBlock.run_id == run_id).order_by(StepBlock.first_step))
     return [_decode_block(row) for row in rows]
+
+
+def each_block(session: Session, run_id: int) -> Iterator[StepSeries]:
+    """Like `steps`, but one after the other, so that a long run is never in memory as a whole."""
+    rows = select(StepBlock).where(StepBlock.run_id == run_id).order_by(StepBlock.first_step)
+    for row in session.scalars(rows.execution_options(yield_per=100)):
+        yield _decode_block(row)
 
 
 def predictions(session: Session, run_id: int, epoch: int | None = None) -> DecodedPredictions | None:

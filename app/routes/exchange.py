@@ -1,0 +1,87 @@
+"""Runs as files to take away."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, cast
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from app import runs
+from app.exchange import tables, tensorboard
+from app.exchange.sheets import WRITERS, Format
+from app.exchange.tables import Table
+from app.routes.api import router as api
+from app.schemas import Problem
+from app.state import Shared, State
+
+router = APIRouter(
+    prefix=api.prefix,
+    responses={404: {"model": Problem}, 422: {"model": Problem}},
+    default_response_class=StreamingResponse,
+    generate_unique_id_function=lambda route: route.name,
+)
+
+IN_MEMORY = 2 * 1024 * 1024
+PIECE = 256 * 1024
+_FILES: dict[int | str, dict[str, Any]] = {200: {"content": {media: {} for _, media in WRITERS.values()}}}
+
+
+@router.get("/runs/{run_id}/epochs.{format}", responses=_FILES)
+def export_epochs(run_id: int, format: Format, shared: Shared) -> StreamingResponse:
+    """A run's epochs as a table, with the columns that `metrics` has."""
+    return _table(shared, run_id, format, tables.epochs, "epochs")
+
+
+@router.get("/runs/{run_id}/steps.{format}", responses=_FILES)
+def export_steps(run_id: int, format: Format, shared: Shared) -> StreamingResponse:
+    """The training loss of every step of a run as a table."""
+    return _table(shared, run_id, format, tables.steps, "steps")
+
+
+@router.get("/runs/{run_id}/tensorboard.zip", responses={200: {"content": {"application/zip": {}}}})
+def export_tensorboard(run_id: int, shared: Shared) -> StreamingResponse:
+    """A run's curves as a TensorBoard event file: unpack it, and `tensorboard --logdir` shows them."""
+
+    def write(out: BinaryIO) -> None:
+        tensorboard.write_zip(shared.db, [run_id], out)
+
+    return _download(shared, write, "application/zip", f"run{run_id}-tensorboard.zip")
+
+
+def _table(shared: State, run_id: int, format: Format, table: Callable[..., Table], name: str) -> StreamingResponse:
+    writer, media_type = WRITERS[format]
+
+    def write(out: BinaryIO) -> None:
+        with shared.db.read() as session:
+            runs.get(session, run_id)
+            found = table(session, run_id)
+            writer(out, found.fields, found.rows)
+
+    return _download(shared, write, media_type, f"run{run_id}-{name}.{format}")
+
+
+def _download(shared: State, write: Callable[[BinaryIO], None], media_type: str, name: str) -> StreamingResponse:
+    """What `write` writes, first to a temporary file.
+
+    So a slow reader holds neither memory nor a database connection, and what goes wrong is still an error's status.
+    """
+    shared.settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    file = cast("BinaryIO", tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(shared.settings.cache_dir)))  # noqa: SIM115
+    try:
+        write(file)
+    except BaseException:
+        file.close()
+        raise
+    size = file.tell()
+    file.seek(0)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)}
+    return StreamingResponse(_pieces(file), media_type=media_type, headers=headers)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
