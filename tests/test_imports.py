@@ -21,7 +21,10 @@ def test_the_web_does_not_import_torch():
     "module",
     [
         f"trainer.{name}"
-        for name in ("config", "events", "errors", "sources", "fetch", "models", "presets", "schedule", "scores")
+        for name in (
+            *("config", "events", "errors", "sources", "fetch", "models", "presets", "schedule", "scores"),
+            *("store", "ingest", "ingest.__main__"),
+        )
     ],
 )
 def test_what_the_web_uses_of_the_trainer_does_not_import_torch(module: str):

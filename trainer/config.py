@@ -34,11 +34,13 @@ class TrainConfig:
     dataset: str = _option(
         "fashion-mnist",
         label="Data set",
-        help="Fashion-MNIST, or csv:NAME for the CSV files in the folder csv/NAME of the data folder.",
+        help="fashion-mnist, set:NAME@VERSION for one of your own (without @VERSION its newest), "
+        "or csv:NAME for the CSV files in the folder csv/NAME of the data folder.",
         group=DATA,
         kind="dataset",
-        pattern=r"fashion-mnist|csv:[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
-        mismatch="Must be fashion-mnist, or csv: and the name of a folder (letters, digits, - and _).",
+        pattern=r"fashion-mnist|(csv:|set:)[A-Za-z0-9][A-Za-z0-9_-]{0,63}|set:[A-Za-z0-9][A-Za-z0-9_-]{0,63}@[1-9][0-9]{0,8}",
+        mismatch="Must be fashion-mnist, or csv: or set: and a name of letters, digits, - and _, "
+        "of a set also @ and its version.",
     )
     csv_shape: str | None = _option(
         None,

@@ -3,7 +3,8 @@
     TrainerError
     ├── ConfigError        a hyper-parameter, or several together, cannot be trained with
     ├── DataError          the data set is missing or is not what it says
-    │   └── DataMissing    it is not on this machine; the message says how to get it
+    │   ├── DataMissing    it is not on this machine; the message says how to get it
+    │   └── IngestError    a file that was brought in cannot be read; the message says where
     ├── ProcessLost        one of several training processes ended unexpectedly
     ├── DeviceError        the asked-for device is not there
     ├── OutOfMemory        the device's memory does not hold the run; the message says what to lower
@@ -15,6 +16,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 
 
@@ -44,6 +46,47 @@ class DataError(TrainerError):
 
 class DataMissing(DataError):
     reason = "data_missing"
+
+
+class IngestError(DataError):
+    """A file that someone brought cannot become a data set; `str(error)` names file, line and column, or entry.
+
+    Lines and columns count from 1. `field` is the choice that does not fit, where one is to blame.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        column_name: str | None = None,
+        entry: str | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.problem, self.file, self.line, self.column = problem, file, line, column
+        self.column_name, self.entry, self.field = column_name, entry, field
+        named = f" ({legible(column_name)})" if column_name else ""
+        where = [
+            legible(file) if file else "",
+            f"line {line:,}" if line else "",
+            f"column {column:,}{named}" if column else "",
+            f"entry {legible(entry)}" if entry else "",
+        ]
+        place = ", ".join(part for part in where if part)
+        super().__init__(f"{place}: {problem}" if place else problem)
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """As it goes from one process to another; `message` is the whole sentence."""
+        names = ("problem", "file", "line", "column", "column_name", "entry", "field")
+        return {"message": str(self), **{name: getattr(self, name) for name in names}}
+
+
+def legible(name: str, longest: int = 80) -> str:
+    """A name that a stranger chose, for a sentence: one line, no control or direction characters, not too long."""
+    plain = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" else c for c in name)
+    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
 
 
 class ProcessLost(TrainerError):

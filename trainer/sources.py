@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trainer import csv_images
+from trainer import csv_images, store
 from trainer.errors import DataError, DataMissing
 
 Split = Literal["train", "val"]
@@ -28,6 +28,8 @@ FASHION_MNIST = (
 )
 CSV = "csv:"
 """What the id of a data set in CSV files begins with; its folder's name follows."""
+SET = store.PREFIX
+"""What the id of a kept data set begins with: set:NAME@VERSION, or set:NAME for the newest version."""
 _PREFIX = {"train": "train", "val": "t10k"}
 _UBYTE = 0x08
 
@@ -55,6 +57,8 @@ def load(dataset: str, split: Split, data_dir: Path, *, csv_shape: str | None = 
         name = dataset.removeprefix(CSV)
         images, numbers, count = csv_images.load(data_dir, name, split, shape=csv_shape, convert=convert)
         return ImageSet(images, numbers, tuple(map(str, range(count))))
+    if dataset.startswith(SET):
+        return _kept(dataset, split, data_dir)
     folder = fashion_mnist_folder(data_dir)
     images = read_idx(folder / f"{_PREFIX[split]}-images-idx3-ubyte", dimensions=3)
     labels = read_idx(folder / f"{_PREFIX[split]}-labels-idx1-ubyte", dimensions=1)
@@ -65,19 +69,46 @@ def load(dataset: str, split: Split, data_dir: Path, *, csv_shape: str | None = 
     return ImageSet(images[..., np.newaxis], labels.astype(np.int64), FASHION_MNIST)
 
 
+def _kept(dataset: str, split: Split, data_dir: Path) -> ImageSet:
+    kept = store.Store(data_dir).get(*store.parsed(dataset))
+    try:
+        images = np.load(kept.folder / f"{split}-images.npy", mmap_mode="r")
+        labels = np.load(kept.folder / f"{split}-labels.npy", mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{label(dataset)} cannot be read ({error}). Upload it again.") from error
+    return ImageSet(images, labels, kept.about.classes)
+
+
 def available(data_dir: Path) -> list[tuple[str, str]]:
-    """(id, label) of the data sets that a run may name; Fashion-MNIST whether or not it has been fetched."""
-    found = ["fashion-mnist", *(f"{CSV}{name}" for name in csv_images.names(data_dir))]
+    """(id, label) of the data sets that a run may name; Fashion-MNIST whether or not it has been fetched.
+
+    Of the kept ones each version, the newest first.
+    """
+    kept = (dataset.id for dataset in store.Store(data_dir).sets())
+    found = ["fashion-mnist", *kept, *(f"{CSV}{name}" for name in csv_images.names(data_dir))]
     return [(dataset, label(dataset)) for dataset in found]
+
+
+def resolve(dataset: str, data_dir: Path) -> str:
+    """The id with its version: set:NAME becomes set:NAME@VERSION of the newest; any other stays as it is.
+
+    Raises `DataMissing` where a kept data set is not there.
+    """
+    return store.Store(data_dir).get(*store.parsed(dataset)).id if dataset.startswith(SET) else dataset
 
 
 def label(dataset: str) -> str:
     """A data set's name as a person reads it."""
+    if dataset.startswith(SET):
+        name, _, number = dataset.removeprefix(SET).partition("@")
+        return f"{name}, version {number}" if number else name
     return f"{dataset.removeprefix(CSV)} (CSV)" if dataset.startswith(CSV) else "Fashion-MNIST"
 
 
 def version(dataset: str, data_dir: Path) -> str:
     """Part of the addresses of its images, which are kept for ever. Raises `DataMissing`, `DataError`."""
+    if dataset.startswith(SET):
+        return store.Store(data_dir).get(*store.parsed(dataset)).about.content[:12]
     return csv_images.version(data_dir, dataset.removeprefix(CSV)) if dataset.startswith(CSV) else "1"
 
 

@@ -1,0 +1,84 @@
+"""The two steps, whatever the kind of the files: guess from a little of them, convert all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.errors import IngestError
+from trainer.ingest import table
+from trainer.ingest.contract import Choices, Converted, Guess, Progress, Upload
+from trainer.ingest.kinds import kind_of
+from trainer.ingest.writing import Block, Writer, check_space
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reads one kind of file."""
+
+    guess: Callable[[Sequence[Upload], Choices], Guess]
+    blocks: Callable[[Sequence[Upload], Guess], Iterator[Block]]
+
+
+READERS = {"csv": Reader(table.guess, table.blocks)}
+
+
+def guess(files: Sequence[Upload], choices: Choices = Choices()) -> Guess:  # noqa: B008 - it is frozen
+    """What the files seem to be, with `choices` taken as said. Takes seconds at most, and little memory.
+
+    Raises `IngestError`.
+    """
+    if not files:
+        raise IngestError("There is no file.")
+    with _in_words():
+        kind = choices.kind or kind_of(files)
+        return READERS[kind].guess(files, choices)
+
+
+def convert(files: Sequence[Upload], choices: Choices, out: Path, progress: Progress = lambda *_: None) -> Converted:
+    """Read everything into the new folder `out`; what `choices` leaves open is guessed.
+
+    Needs little memory, however large the files are. Raises `IngestError`, and then `out` is not there.
+    """
+    found = guess(files, choices)
+    assert found.choices.kind is not None  # noqa: S101 - a guess fills it in
+    total = sum(upload.path.stat().st_size for upload in files)
+    with _in_words(), _made(out):
+        check_space(out)
+        writer = Writer(out, found.shape)
+        try:
+            for block in READERS[found.choices.kind].blocks(files, found):
+                writer.add(block)
+                progress(min(block.done, total), total)
+            return writer.finish(found.choices.kind, found.choices, found.notes)
+        finally:
+            writer.abandon()
+
+
+@contextlib.contextmanager
+def _made(out: Path) -> Iterator[None]:
+    """A new folder, which is gone again where something goes wrong."""
+    import shutil
+
+    out.mkdir(parents=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """What the machine cannot do becomes an `IngestError` too."""
+    try:
+        yield
+    except MemoryError:
+        raise IngestError("Reading it takes more memory than is allowed.") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise IngestError("The disk is full. Nothing was kept; free some space and try again.") from error
+        raise
