@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.forms import FormError
 from app.images import NoSuchImage
+from app.listing import QueryError
 from app.pages import templates
 from app.runs import RunNotFound, RunStateError
 from app.schemas import Problem
@@ -36,6 +37,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer_with(status))
     app.add_exception_handler(FormError, _bad_form)
     app.add_exception_handler(UploadError, _upload)
+    app.add_exception_handler(QueryError, _bad_query)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OperationalError, database_busy)
@@ -75,6 +77,11 @@ def _upload(request: Request, error: Exception) -> Response:
     assert isinstance(error, UploadError)  # noqa: S101
     headers = {"Upload-Offset": str(error.offset)} if isinstance(error, WrongOffset) else None
     return answer(request, error.status, str(error), headers=headers)
+
+
+def _bad_query(request: Request, error: Exception) -> Response:
+    assert isinstance(error, QueryError)  # noqa: S101
+    return answer(request, 422, str(error), errors=error.errors)
 
 
 def _bad_request(request: Request, error: Exception) -> Response:

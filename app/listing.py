@@ -1,126 +1,191 @@
-"""The table of runs as a query: filter by status, search by name and tag, sort by any column, page by page."""
+"""The table of runs as a query: what stands in its address, which runs that means, and in which order.
+
+    query = Query.of(filter="lr < 0.01", sort="-best_val_accuracy,lr")     raises QueryError by field
+    page(session, query, now=...)          the runs of one page
+    rows(session, query, now=...)          all of them in the same order, for exports; memory stays flat
+    ids(session, query, now=...)           their numbers alone
+
+Everything is asked of the narrow table of `app.listed`; the runs themselves are then read by their numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, Select, func, literal, select
+from sqlalchemy import ColumnElement, UnaryExpression, func, select
 from sqlalchemy.orm import Session
 
-from app.db import UtcDateTime
+from app import columns, filters, values
+from app.filters import FilterError
+from app.listed import listed
 from app.models import Run, Status, Tag
 
 PAGE_SIZE = 50
-DEFAULT_SORT = "-created"
+DEFAULT_SORT = "-created_at"
+MOST_SORTS, LONGEST_SEARCH = 6, 200
+ARCHIVED = {"": (0,), "only": (1,), "all": (0, 1)}
+"""Which runs an address asks for: those not archived, those archived, both."""
+_BATCH = 500
+
+
+class QueryError(ValueError):
+    """The query cannot be answered; `errors` maps the part of the address to a sentence."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{name}: {text}" for name, text in self.errors.items()))
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Sort:
     key: str
-    label: str
-    numeric: bool = True
+    descending: bool
 
-
-COLUMNS = (
-    Column("name", "Name", numeric=False),
-    Column("status", "Status", numeric=False),
-    Column("arch", "Network", numeric=False),
-    Column("optimizer", "Optimizer", numeric=False),
-    Column("lr", "LR"),
-    Column("batch_size", "Batch"),
-    Column("epochs", "Epochs"),
-    Column("best_val_accuracy", "Best acc"),
-    Column("val_accuracy", "Last acc"),
-    Column("train_loss", "Train loss"),
-    Column("val_loss", "Val loss"),
-    Column("duration_s", "Duration"),
-    Column("started_at", "Started"),
-)
-_SORTS = {column.key for column in COLUMNS} | {"created"}
+    def __str__(self) -> str:
+        return f"-{self.key}" if self.descending else self.key
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What the table shows. `sort` is a column's key, with a minus before it for the largest first."""
+    """Which runs the table shows, and in which order. `sort` is column keys, a minus before the largest-first ones."""
 
     status: str = ""
     q: str = ""
+    """Words that must be in the name or a tag."""
+    filter: str = ""
+    """In the language of `app.filters`."""
     sort: str = DEFAULT_SORT
+    archived: str = ""
+    """A key of `ARCHIVED`."""
     page: int = 1
 
     @classmethod
-    def of(cls, *, status: str = "", q: str = "", sort: str = "", page: int = 1) -> Query:
-        """From a URL: what means nothing falls back to its default, so that an old link still opens."""
-        known = status if status in list(Status) else ""
-        sort = sort if sort.removeprefix("-") in _SORTS else DEFAULT_SORT
-        return cls(known, q.strip()[:200], sort, min(max(1, page), 10**6))
+    def of(
+        cls, *, status: str = "", q: str = "", filter: str = "", sort: str = "", archived: str = "", page: int = 1
+    ) -> Query:
+        """From an address. Raises `QueryError`, which says by part what cannot be read."""
+        errors = {}
+        if status and status not in list(Status):
+            errors["status"] = f"Must be one of {', '.join(Status)}."
+        if archived not in ARCHIVED:
+            errors["archived"] = "Must be only, all or empty."
+        try:
+            filters.parse(filter)
+        except FilterError as error:
+            errors["filter"] = f"{error}."
+        try:
+            sort = ",".join(map(str, _sorts(sort))) or DEFAULT_SORT
+        except ValueError as error:
+            errors["sort"] = str(error)
+        if errors:
+            raise QueryError(errors)
+        words = q.strip()[:LONGEST_SEARCH]
+        return cls(status, words, filter.strip(), sort, archived, min(max(1, page), 10**6))
+
+    @classmethod
+    def lenient(cls, **parts: Any) -> tuple[Query, dict[str, str]]:
+        """Like `of`, but what cannot be read is left out and told, so that a page can show it beside the rest."""
+        try:
+            return cls.of(**parts), {}
+        except QueryError as error:
+            return cls.of(**{name: part for name, part in parts.items() if name not in error.errors}), error.errors
+
+    @property
+    def sorts(self) -> list[Sort]:
+        return _sorts(self.sort)
+
+    def parts(self) -> dict[str, str]:
+        """What an address must say of it: all but the defaults."""
+        defaults = Query()
+        names = ("status", "q", "filter", "sort", "archived", "page")
+        return {name: str(getattr(self, name)) for name in names if getattr(self, name) != getattr(defaults, name)}
 
     def url(self, path: str = "/runs", **changed: Any) -> str:
-        values = {"status": self.status, "q": self.q, "sort": self.sort, "page": self.page} | changed
-        defaults = {"status": "", "q": "", "sort": DEFAULT_SORT, "page": 1}
-        shown = {name: value for name, value in values.items() if value != defaults[name]}
+        shown = replace(self, **changed).parts()
         return f"{path}?{urlencode(shown)}" if shown else path
 
-    def columns(self) -> list[dict[str, Any]]:
-        """The headings: each links to its own sort, the active one to the reverse."""
-        return [self._heading(column) for column in COLUMNS]
 
-    def _heading(self, column: Column) -> dict[str, Any]:
-        active, descending = self.sort.removeprefix("-") == column.key, self.sort.startswith("-")
-        # The first click on a number shows the largest, on a text the first of the alphabet.
-        turned = not descending if active else column.numeric
-        return {
-            "key": column.key,
-            "label": column.label,
-            "numeric": column.numeric,
-            "sort_url": self.url(sort=f"-{column.key}" if turned else column.key, page=1),
-            "aria_sort": ("descending" if descending else "ascending") if active else None,
-        }
+def page(session: Session, query: Query, *, now: datetime) -> list[Run]:
+    """The runs of the query's page, in two statements (and one for their tags)."""
+    wanted = select(listed.c.run_id).where(*where(query, now)).order_by(*order(query))
+    found = session.scalars(wanted.limit(PAGE_SIZE).offset((query.page - 1) * PAGE_SIZE)).all()
+    return by_ids(session, found)
 
 
-def rows(session: Session, query: Query, *, now: datetime) -> Sequence[Run]:
-    key = query.sort.removeprefix("-")
-    order = _sort_key(key, now)
-    ordered = order.desc().nulls_last() if query.sort.startswith("-") else order.asc().nulls_last()
-    found = _where(select(Run), query).order_by(ordered, Run.id.desc())
-    return session.scalars(found.limit(PAGE_SIZE).offset((query.page - 1) * PAGE_SIZE)).all()
+def rows(session: Session, query: Query, *, now: datetime, limit: int | None = None) -> Iterator[Run]:
+    """All runs of the query, or the first `limit`, whatever page it names; read some hundred at a time."""
+    wanted = ids(session, query, now=now, limit=limit)
+    for start in range(0, len(wanted), _BATCH):
+        yield from by_ids(session, wanted[start : start + _BATCH])
+        session.expunge_all()
 
 
-def total(session: Session, query: Query) -> int:
-    return session.scalar(_where(select(func.count()).select_from(Run), query)) or 0
+def ids(session: Session, query: Query, *, now: datetime, limit: int | None = None) -> Sequence[int]:
+    wanted = select(listed.c.run_id).where(*where(query, now)).order_by(*order(query))
+    return session.scalars(wanted.limit(limit)).all()
 
 
-def counts(session: Session) -> dict[str, int]:
+def by_ids(session: Session, wanted: Sequence[int]) -> list[Run]:
+    """In the order asked for; numbers that are no run are left out."""
+    found = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(wanted)))}
+    return [found[run_id] for run_id in wanted if run_id in found]
+
+
+def total(session: Session, query: Query, *, now: datetime) -> int:
+    return session.scalar(select(func.count()).select_from(listed).where(*where(query, now))) or 0
+
+
+def counts(session: Session, archived: str = "") -> dict[str, int]:
     """Runs by status, and of all."""
-    found = {row.status: row.runs for row in session.execute(_COUNTS)}
+    counted = select(listed.c.status, func.count().label("runs")).where(_archived(archived))
+    found = {row.status: row.runs for row in session.execute(counted.group_by(listed.c.status))}
     return {"all": sum(found.values())} | {str(status): found.get(status, 0) for status in Status}
 
 
-_COUNTS = select(Run.status, func.count().label("runs")).group_by(Run.status)
-
-
-def _where(statement: Select[Any], query: Query) -> Select[Any]:
+def where(query: Query, now: datetime) -> list[ColumnElement[bool]]:
+    """The query as conditions on `listed`, for who selects something else of the same runs."""
+    found = [_archived(query.archived)]
     if query.status:
-        statement = statement.where(Run.status == query.status)
+        found.append(listed.c.status == query.status)
     for word in query.q.split():
         tagged = select(Tag.run_id).where(Tag.name.icontains(word, autoescape=True))
-        statement = statement.where(Run.name.icontains(word, autoescape=True) | Run.id.in_(tagged))
-    return statement
+        found.append(listed.c.name.icontains(word, autoescape=True) | listed.c.run_id.in_(tagged))
+    if query.filter:
+        found.append(filters.parse(query.filter, now=now))
+    return found
 
 
-def _sort_key(key: str, now: datetime) -> ColumnElement[Any]:
-    match key:
-        case "created":
-            return Run.id.expression
-        case "name":
-            return func.lower(Run.name)
-        case "duration_s":
-            end = func.coalesce(Run.finished_at, literal(now, UtcDateTime()))
-            return func.julianday(end) - func.julianday(Run.started_at)
-        case _:
-            column: ColumnElement[Any] = getattr(Run, key)
-            return column
+def order(query: Query) -> list[UnaryExpression[Any]]:
+    """What is empty comes last either way; among equals the direction of the last sort decides, by number."""
+    sorts = query.sorts or _sorts(DEFAULT_SORT)
+    found = [_directed(columns.COLUMNS[sort.key].sql, sort.descending).nulls_last() for sort in sorts]
+    return [*found, _directed(listed.c.run_id, sorts[-1].descending)]
+
+
+def _directed(sql: ColumnElement[Any], descending: bool) -> UnaryExpression[Any]:
+    return sql.desc() if descending else sql.asc()
+
+
+def _archived(archived: str) -> ColumnElement[bool]:
+    wanted = ARCHIVED[archived]
+    return listed.c.archived == wanted[0] if len(wanted) == 1 else listed.c.archived.in_(wanted)
+
+
+def _sorts(text: str) -> list[Sort]:
+    """Raises ValueError with a sentence. A column named twice counts where it stands first."""
+    found: dict[str, Sort] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name = part.removeprefix("-")
+        column = columns.get(name)
+        if column is None:
+            near = values.nearest(name, [*columns.COLUMNS, *columns.ALIASES])
+            hint = f"; did you mean {near}?" if near else "."
+            raise ValueError(f"There is no column “{name[:60]}” to sort by{hint}")
+        found.setdefault(column.key, Sort(column.key, part.startswith("-")))
+    if len(found) > MOST_SORTS:
+        raise ValueError(f"A table is sorted by at most {MOST_SORTS} columns.")
+    return list(found.values())

@@ -15,7 +15,7 @@ import numpy as np
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app import runs
+from app import runs, sparks
 from app.models import Change, Checkpoint, Epoch, EpochPredictions, Run, StepBlock
 from app.runs import Claim
 from trainer.events import CheckpointFailed, CheckpointSaved, EpochDone, Event, Finished, Started, Steps
@@ -102,11 +102,19 @@ def _update_summary(session: Session, run_id: int, event: EpochDone, values: dic
     run = runs.get(session, run_id)
     run.epochs_done = session.scalar(select(func.max(Epoch.epoch)).where(Epoch.run_id == run_id)) or 0
     run.best_epoch, run.best_val_accuracy = (best.epoch, best.val_accuracy) if best else (None, None)
+    run.spark = _spark(session, run_id, run.epochs_done)
     if event.epoch >= run.epochs_done:
         run.images_per_s, run.epoch_seconds = event.images_per_s, event.seconds
         run.epoch_finished_at = datetime.fromtimestamp(event.finished_at, UTC)
         for name, value in values.items():
             setattr(run, name, value)
+
+
+def _spark(session: Session, run_id: int, epochs_done: int) -> bytes | None:
+    """The curve for the table of runs, from those epochs alone that it shows."""
+    shown = (Epoch.epoch % sparks.every(epochs_done) == 0) | (Epoch.epoch == epochs_done)
+    rows = select(Epoch.val_accuracy).where(Epoch.run_id == run_id, shown).order_by(Epoch.epoch)
+    return sparks.pack(session.scalars(rows).all())
 
 
 def _thin_predictions(session: Session, run: Run) -> None:

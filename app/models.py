@@ -16,10 +16,12 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from app.db import UtcDateTime
+from app.folding import config_key
 
 
 class Status(enum.StrEnum):
@@ -76,6 +78,10 @@ def _setting(name: str, type_: str) -> Any:
     return mapped_column(Computed(f"CAST(json_extract(config, '$.{name}') AS {type_})", persisted=False))
 
 
+def _key_of_config(context: Any) -> str:
+    return config_key(context.get_current_parameters()["config"])
+
+
 class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
@@ -106,6 +112,12 @@ class Run(Base):
 
     facts: Mapped[dict[str, Any] | None]
     """The `Started` event of the latest attempt: device, parameters, classes, sample counts."""
+    starred: Mapped[bool] = mapped_column(default=False, server_default=false())
+    archived: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Out of the table's way until asked for."""
+    config_key: Mapped[str | None] = mapped_column(String(16), default=_key_of_config)
+    """The same for all seeds of one configuration: `app.folding`."""
+
     epochs_done: Mapped[int] = mapped_column(default=0)
     best_epoch: Mapped[int | None]
     best_val_accuracy: Mapped[float | None]
@@ -116,6 +128,8 @@ class Run(Base):
     images_per_s: Mapped[float | None]
     epoch_seconds: Mapped[float | None]
     epoch_finished_at: Mapped[datetime | None]
+    spark: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The curve of validation accuracies in small: `app.sparks`."""
 
     arch: Mapped[str | None] = _setting("arch", "TEXT")
     optimizer: Mapped[str | None] = _setting("optimizer", "TEXT")
@@ -267,3 +281,15 @@ class AuditEntry(Base):
     action: Mapped[str] = mapped_column(String(16))
     run_id: Mapped[int | None]
     detail: Mapped[str | None] = mapped_column(Text)
+
+
+class View(Base):
+    """A view of the table of runs under a name: what stands behind the `?` of its address."""
+
+    __tablename__ = "views"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(60), unique=True)
+    address: Mapped[str] = mapped_column(Text)
+    saved_by: Mapped[str] = mapped_column(String(40))
+    saved_at: Mapped[datetime]

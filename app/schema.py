@@ -11,8 +11,9 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
+from app import listed
 from app.config import ROOT
 from app.db import Database
 
@@ -45,7 +46,7 @@ def migrate(database: Path) -> None:
     """
     database.parent.mkdir(parents=True, exist_ok=True)
     state = schema_state(database)
-    if state.up_to_date:
+    if state.up_to_date and _in_step(database):
         return
     known = {script.revision for script in _scripts().walk_revisions()}
     if state.current is not None and state.current not in known:
@@ -78,7 +79,11 @@ def _upgrade(database: Path) -> None:
             config = _alembic()
             config.attributes["connection"] = connection
             try:
-                command.upgrade(config, "head")
+                # Migrations see `runs` without what is derived from it, and what is derived is made from the result.
+                if _current_of(connection) != _scripts().get_current_head():
+                    listed.drop(connection)
+                    command.upgrade(config, "head")
+                listed.sync(connection)
             except BaseException:
                 connection.exec_driver_sql("ROLLBACK")
                 raise
@@ -90,14 +95,30 @@ def _upgrade(database: Path) -> None:
 def _current(database: Path) -> str | None:
     if not database.exists():
         return None
+    with _looking_at(database) as connection:
+        return _current_of(connection)
+
+
+def _in_step(database: Path) -> bool:
+    with _looking_at(database) as connection:
+        return listed.in_step(connection)
+
+
+def _current_of(connection: Connection) -> str | None:
+    tables = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'")).all()
+    if "alembic_version" not in tables:
+        return None
+    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+@contextmanager
+def _looking_at(database: Path) -> Iterator[Connection]:
+    """A connection that changes nothing. Raises `SchemaError` for a file that is no SQLite database."""
     engine = create_engine(f"sqlite:///file:{database}?mode=ro&uri=true")
     try:
         with engine.connect() as connection:
-            tables = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'")).all()
-            if "alembic_version" not in tables:
-                return None
-            version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-            return version
+            yield connection
     except Exception as error:
         if isinstance(getattr(error, "orig", None), sqlite3.DatabaseError):
             raise SchemaError(

@@ -20,6 +20,9 @@ class RunOut(BaseModel):
     config: dict[str, Any] = Field(description="Every hyper-parameter, as submitted.")
     tags: list[str]
     notes: str
+    starred: bool
+    archived: bool
+    config_key: str | None = Field(description="The same for all seeds of one configuration.")
     attempt: int = Field(description="How often a worker has taken it.")
     cancel_requested: bool
     created_at: datetime
@@ -74,7 +77,8 @@ class RunOut(BaseModel):
 
 # Named alike in the row and here.
 _SAME = (
-    *("id", "name", "config", "notes", "attempt", "cancel_requested", "created_at", "started_at", "finished_at"),
+    *("id", "name", "config", "notes", "starred", "archived", "config_key", "attempt", "cancel_requested"),
+    *("created_at", "started_at", "finished_at"),
     *("reason", "message", "epochs_done", "best_epoch", "best_val_accuracy", "val_accuracy", "val_loss"),
     *("train_accuracy", "train_loss", "images_per_s"),
 )

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
+from app import sparks
 from app.config import Settings
 from app.models import Change, Run, Status, Tag
 from app.schema import opened
@@ -206,7 +207,15 @@ def _run(run_id: int, name: str, config: dict[str, Any], status: Status, created
 
 
 _MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-_SUMMARY = (*_MEASURES, "best_epoch", "best_val_accuracy", "images_per_s", "epoch_seconds", "epoch_finished_at")
+_SUMMARY = (
+    *_MEASURES,
+    "best_epoch",
+    "best_val_accuracy",
+    "images_per_s",
+    "epoch_seconds",
+    "epoch_finished_at",
+    "spark",
+)
 
 
 def _summary(config: dict[str, Any], curve: Curves, finished: experiments.Array) -> dict[str, Any]:
@@ -218,6 +227,7 @@ def _summary(config: dict[str, Any], curve: Curves, finished: experiments.Array)
         "epochs_done": len(finished),
         "best_epoch": best + 1,
         "best_val_accuracy": float(curve.val_accuracy[best]),
+        "spark": sparks.pack(sparks.thinned(curve.val_accuracy.tolist())),
         "images_per_s": samples / float(curve.seconds[-1]),
         "epoch_seconds": float(curve.seconds[-1]),
         "epoch_finished_at": datetime.fromtimestamp(float(finished[-1]), UTC),

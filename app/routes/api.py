@@ -24,6 +24,7 @@ from app import (
 )
 from app.access import Who
 from app.actions import JsonObject, submit
+from app.routes.asked import Asked
 from app.schemas import EpochOut, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut
 from app.state import Shared, State
 from trainer.config import OPTIONS
@@ -120,19 +121,12 @@ def list_presets() -> list[PresetOut]:
 
 
 @router.get("/runs")
-def list_runs(
-    shared: Shared,
-    status: str = "",
-    q: Annotated[str, Query(description="Words in the name or a tag.")] = "",
-    sort: Annotated[str, Query(description="A column of the table, with a minus for the largest first.")] = "",
-    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
-) -> RunsOut:
+def list_runs(query: Asked, shared: Shared) -> RunsOut:
     """Runs, newest first, fifty a page."""
-    query = listing.Query.of(status=status, q=q, sort=sort, page=page)
     now = shared.clock()
     with shared.db.read() as session:
-        rows = [RunOut.of(run, now=now) for run in listing.rows(session, query, now=now)]
-        return RunsOut(total=listing.total(session, query), runs=rows)
+        rows = [RunOut.of(run, now=now) for run in listing.page(session, query, now=now)]
+        return RunsOut(total=listing.total(session, query, now=now), runs=rows)
 
 
 @router.get("/runs/{run_id}")

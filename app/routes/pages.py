@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from app import actions, charts, comparison, evaluation, forms, hard, images, listing, metrics, paired, runs
+from app import actions, charts, columns, comparison, evaluation, forms, hard, images, listing, metrics, paired, runs
 from app.access import Who
 from app.actions import Form, dataset_choices, device_choices, submit, values_of
 from app.forms import FormError
@@ -45,7 +45,7 @@ def home() -> Response:
 def show_runs(
     request: Request, shared: Shared, status: str = "", q: str = "", sort: str = "", page: int = 1
 ) -> Response:
-    query = listing.Query.of(status=status, q=q, sort=sort, page=page)
+    query = listing.Query.lenient(status=status, q=q, sort=sort, page=page)[0]
     return templates.TemplateResponse(request, "runs.html", _table(shared, query) | {"nav": "runs"})
 
 
@@ -54,7 +54,7 @@ def show_rows(
     request: Request, shared: Shared, status: str = "", q: str = "", sort: str = "", page: int = 1
 ) -> Response:
     """The table's rows alone, for a page that has heard of new ones."""
-    query = listing.Query.of(status=status, q=q, sort=sort, page=page)
+    query = listing.Query.lenient(status=status, q=q, sort=sort, page=page)[0]
     table = _table(shared, query)
     headers = {"Fitroom-Counts": json.dumps(table["counts"])}
     return templates.TemplateResponse(request, "partials/run_rows.html", table, headers=headers)
@@ -251,11 +251,11 @@ def show_comparison(
 def _table(shared: State, query: listing.Query) -> dict[str, Any]:
     now = shared.clock()
     with shared.db.read() as session:
-        total = listing.total(session, query)
+        total = listing.total(session, query, now=now)
         pages = max(1, -(-total // listing.PAGE_SIZE))
         return {
-            "rows": [RunOut.of(run, now=now) for run in listing.rows(session, query, now=now)],
-            "columns": query.columns(),
+            "rows": [RunOut.of(run, now=now) for run in listing.page(session, query, now=now)],
+            "columns": _headings(query),
             "total": total,
             "page": query.page,
             "pages": pages,
@@ -266,6 +266,24 @@ def _table(shared: State, query: listing.Query) -> dict[str, Any]:
             "rows_url": query.url("/runs/rows"),
             "stream_url": f"/api/v1/events?after={metrics.cursor(session)}",
         }
+
+
+def _headings(query: listing.Query) -> list[dict[str, Any]]:
+    """Each links to its own sort, the active one to the reverse."""
+    return [_heading(query, columns.COLUMNS[key]) for key in columns.DEFAULT]
+
+
+def _heading(query: listing.Query, column: columns.Column) -> dict[str, Any]:
+    active = next((sort for sort in query.sorts if sort.key == column.key), None)
+    # The first click on a number shows the largest, on a text the first of the alphabet.
+    turned = not active.descending if active else column.numeric
+    return {
+        "key": column.key,
+        "label": column.label,
+        "numeric": column.numeric,
+        "sort_url": query.url(sort=f"-{column.key}" if turned else column.key, page=1),
+        "aria_sort": ("descending" if active.descending else "ascending") if active else None,
+    }
 
 
 def _form_page(

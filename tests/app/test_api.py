@@ -196,7 +196,13 @@ def test_runs_are_filtered_searched_and_sorted(client: TestClient):
     assert names("q=cat+bird") == ["bird"]
     assert names("status=queued") == ["bird", "dog"]
     assert names("q=%25") == []
-    assert names("sort=evil&status=evil") == ["bird", "dog", "cat"]
+    assert names("filter=tag+%3D+x+and+lr+<+0.1") == ["bird"]
+    refused = client.get("/api/v1/runs?sort=-evil&filter=lr+<+many")
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+    assert refused.json()["errors"] == {
+        "sort": "There is no column “evil” to sort by.",
+        "filter": "lr is a number, such as 0.001 or 1e-3; “many” is none (at character 6).",
+    }
 
 
 def test_the_document_describes_every_setting(client: TestClient):

@@ -14,9 +14,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from app import metrics, runs, schema
+from app import listing, metrics, runs, schema, sparks
 from app.config import ROOT
 from app.db import Database
+from app.folding import config_key
 from app.models import Base
 from app.schema import SchemaError, migrate, schema_state
 
@@ -111,6 +112,26 @@ def test_a_filled_database_of_the_version_before_keeps_its_epochs(tmp_path: Path
     db.close()
     assert (epoch.train_loss, epoch.val_accuracy, epoch.data_s) == (0.5, 0.8, None)
     assert (config.epochs, config.momentum, config.schedule) == (2, 0.9, "constant")
+
+
+def test_runs_of_the_version_before_get_their_keys_and_small_curves(tmp_path: Path):
+    """0004 adds what people mark, the key by which seeds fold, and the curve that the table shows."""
+    database = tmp_path / "fitroom.db"
+    with old_run(database, "0003", '{"epochs": 2, "lr": 0.1, "seed": 3}') as connection:
+        connection.executemany(
+            "INSERT INTO epochs (run_id, epoch, attempt, val_accuracy, lr, seconds, train_seconds, images_per_s, "
+            "finished_at, diverged) VALUES (1, ?, 1, ?, 0.001, 2, 1.5, 5000, '2026-01-01 00:00:02', 0)",
+            [(1, 0.5), (2, None)],
+        )
+    migrate(database)
+    db = Database(database)
+    with db.read() as session:
+        run = runs.get(session, 1)
+        found = listing.ids(session, listing.Query.of(filter="lr = 0.1 and seed = 3"), now=run.created_at)
+    db.close()
+    assert run.config_key == config_key({"epochs": 2, "lr": 0.1})
+    assert sparks.unpack(run.spark) == [pytest.approx(0.5, abs=1e-4), None]
+    assert (run.starred, run.archived, found) == (False, False, [1])
 
 
 @contextmanager
