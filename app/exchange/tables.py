@@ -1,15 +1,20 @@
-"""What can be taken away as a table: a run's epochs, its steps."""
+"""What can be taken away as a table: the table of runs as filtered, a run's epochs, its steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from sqlalchemy import Integer
 from sqlalchemy.orm import Session
 
-from app import metrics
-from app.exchange.sheets import Field, Row, fields_of
-from app.schemas import EpochOut
+from app import listing, metrics
+from app.columns import COLUMNS, Column
+from app.exchange.sheets import Field, Kind, Row, fields_of
+from app.schemas import EpochOut, RunOut
+
+_ABOUT = {"tags": True, "notes": True, "message": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,25 @@ class Table:
     fields: Sequence[Field]
     rows: Iterator[Row]
     """Read from the session as they are taken."""
+
+
+def runs(session: Session, query: listing.Query, *, now: datetime) -> Table:
+    """All runs of the query, whatever page it names, in its order, with every column that the table can show."""
+    columns = COLUMNS.values()
+    fields = [Field(column.key, _kind(column)) for column in columns]
+    shown = (RunOut.of(run, now=now) for run in listing.rows(session, query, now=now))
+    rows = ({column.key: column.value(run) for column in columns} | run.model_dump(include=_ABOUT) for run in shown)
+    return Table([*fields, *fields_of(RunOut, *_ABOUT)], rows)
+
+
+def _kind(column: Column) -> Kind:
+    match column.kind:
+        case "number":
+            return "integer" if isinstance(column.sql.type, Integer) else "number"
+        case "instant" | "flag":
+            return column.kind
+        case _:
+            return "text"
 
 
 def epochs(session: Session, run_id: int) -> Table:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from app import runs
+from app import listing, runs
 from app.exchange import tables, tensorboard
 from app.exchange.sheets import WRITERS, Format
 from app.exchange.tables import Table
 from app.routes.api import router as api
+from app.routes.asked import Asked
 from app.schemas import Problem
 from app.state import Shared, State
 
@@ -26,7 +27,41 @@ router = APIRouter(
 
 IN_MEMORY = 2 * 1024 * 1024
 PIECE = 256 * 1024
+MOST_RUNS = 500
+_ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
 _FILES: dict[int | str, dict[str, Any]] = {200: {"content": {media: {} for _, media in WRITERS.values()}}}
+
+
+@router.get("/runs.{format}", responses=_FILES)
+def export_runs(format: Format, query: Asked, shared: Shared) -> StreamingResponse:
+    """All runs of the query as a table, with every column; `page` means nothing here."""
+    writer, media_type = WRITERS[format]
+
+    def write(out: BinaryIO) -> None:
+        with shared.db.read() as session:
+            table = tables.runs(session, query, now=shared.clock())
+            writer(out, table.fields, table.rows)
+
+    return _download(shared, write, media_type, f"runs.{format}")
+
+
+@router.get("/tensorboard.zip", responses=_ZIP)
+def export_runs_tensorboard(
+    query: Asked,
+    shared: Shared,
+    chosen: Annotated[list[int] | None, Query(alias="runs", description="Numbers; left out: all of the query.")] = None,
+) -> StreamingResponse:
+    """The curves of several runs, a folder for each: unpack it, and `tensorboard --logdir` shows them together."""
+    with shared.db.read() as session:
+        wanted = chosen or listing.ids(session, query, now=shared.clock(), limit=MOST_RUNS + 1)
+    if len(wanted) > MOST_RUNS:
+        words = f"At most {MOST_RUNS} runs go into one file; `fitroom export --tensorboard` writes any number."
+        raise listing.QueryError({"runs" if chosen else "filter": words})
+
+    def write(out: BinaryIO) -> None:
+        tensorboard.write_zip(shared.db, dict.fromkeys(wanted), out)
+
+    return _download(shared, write, "application/zip", "runs-tensorboard.zip")
 
 
 @router.get("/runs/{run_id}/epochs.{format}", responses=_FILES)
@@ -41,7 +76,7 @@ def export_steps(run_id: int, format: Format, shared: Shared) -> StreamingRespon
     return _table(shared, run_id, format, tables.steps, "steps")
 
 
-@router.get("/runs/{run_id}/tensorboard.zip", responses={200: {"content": {"application/zip": {}}}})
+@router.get("/runs/{run_id}/tensorboard.zip", responses=_ZIP)
 def export_tensorboard(run_id: int, shared: Shared) -> StreamingResponse:
     """A run's curves as a TensorBoard event file: unpack it, and `tensorboard --logdir` shows them."""
 

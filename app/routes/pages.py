@@ -264,6 +264,7 @@ def _table(shared: State, query: listing.Query) -> dict[str, Any]:
             "query": {"status": query.status, "q": query.q, "sort": query.sort},
             "counts": listing.counts(session),
             "rows_url": query.url("/runs/rows"),
+            "files_url": lambda kind: query.url(f"/api/v1/runs.{kind}", page=1),
             "stream_url": f"/api/v1/events?after={metrics.cursor(session)}",
         }
 

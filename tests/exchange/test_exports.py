@@ -102,6 +102,42 @@ def test_writing_again_replaces_a_run_and_leaves_no_second_curve(db: Database, c
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_the_table_comes_as_filtered_in_its_order_and_on_all_pages(client: TestClient, home_with_data: Settings):
+    for number in range(60):
+        client.post("/api/v1/runs", json={"name": f"=run {number}", "lr": 0.001 * (1 + number), "tags": ["a", "b"]})
+    query = "filter=lr < 0.0555&sort=-lr"
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/api/v1/runs.csv?{query}").text)))
+    assert [row["name"] for row in rows] == [f"'=run {number}" for number in reversed(range(55))]
+    assert (rows[0]["lr"], rows[0]["flip"], rows[0]["tags"], rows[0]["val_loss"]) == ("0.055", "false", "a, b", "")
+    as_json = client.get(f"/api/v1/runs.json?{query}").json()
+    assert [row["id"] for row in as_json] == [int(row["id"]) for row in rows]
+    frame = pd.read_parquet(io.BytesIO(client.get(f"/api/v1/runs.parquet?{query}").content))
+    assert (str(frame["lr"].dtype), str(frame["epochs"].dtype)) == ("float64", "int64")
+    assert frame["name"][0] == "=run 54"
+    assert 'href="/api/v1/runs.csv?status=queued"' in client.get("/runs?status=queued").text
+    printed = fitroom(home_with_data.home, "export", "--filter", "lr < 0.0025").stdout
+    assert len(printed.splitlines()) == 3
+
+
+def test_a_filter_that_cannot_be_read_makes_no_file(client: TestClient, settings: Settings):
+    for path in ("runs.csv", "tensorboard.zip"):
+        answer = client.get(f"/api/v1/{path}?filter=lr <")
+        assert answer.status_code == 422
+        assert "filter" in answer.json()["errors"]
+    refused = fitroom(settings.home, "export", "--filter", "nothing = 1")
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_several_runs_come_in_one_zip_named_or_filtered(client: TestClient):
+    for number in range(3):
+        client.post("/api/v1/runs", json={"name": f"run {number}"})
+    for query, names in (("runs=3&runs=1", ["0003-run-2", "0001-run-0"]), ('filter=name = "run 1"', ["0002-run-1"])):
+        archive = zipfile.ZipFile(io.BytesIO(client.get(f"/api/v1/tensorboard.zip?{query}").content))
+        assert [name.partition("/")[0] for name in archive.namelist()] == names
+    too_many = "&".join(f"runs={number}" for number in range(501))
+    assert "At most 500" in client.get(f"/api/v1/tensorboard.zip?{too_many}").json()["errors"]["runs"]
+
+
 def test_an_epoch_that_was_not_finite_is_a_nan_of_its_own(db: Database, clock: FakeClock, tmp_path: Path):
     run_id = recorded(db, clock, epochs=3)
     tensorboard.write_folder(db, [run_id], tmp_path)
