@@ -46,12 +46,16 @@ class Field:
     value: str
     error: str | None = None
     choices: Sequence[tuple[str, str]] = ()
+    grouped: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
+    """The same choices under titles, where there are many."""
     placeholder: str = ""
     applies: str = ""
     """ "choice=value value": under which value of which other field it means anything; empty: always."""
     hidden: bool = False
     """Whether the other fields' values make it mean nothing now."""
     is_default: bool = True
+    asked: bool = False
+    """Whether its value is a mere guess, to be looked at by whoever knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +214,7 @@ def _text(name: str, value: Any, errors: dict[str, str]) -> str:
         errors[name] = "Must be text."
         return ""
     value = value.replace("\r\n", "\n").strip()
-    problem = _text_problem(value, _ABOUT[name][3], lines=name == "notes")
+    problem = text_problem(value, _ABOUT[name][3], lines=name == "notes")
     if problem:
         errors[name] = problem
     return str(value)
@@ -225,12 +229,12 @@ def _tags(value: Any, errors: dict[str, str]) -> tuple[str, ...]:
     if len(tags) > TAGS:
         errors["tags"] = f"Must be at most {TAGS} tags."
     for tag in tags:
-        if problem := _text_problem(tag, TAG_LENGTH):
+        if problem := text_problem(tag, TAG_LENGTH):
             errors["tags"] = f"Each tag: {problem[0].lower()}{problem[1:]}"
     return tags
 
 
-def _text_problem(value: str, longest: int, *, lines: bool = False) -> str | None:
+def text_problem(value: str, longest: int, *, lines: bool = False) -> str | None:
     if len(value) > longest:
         return f"Must be at most {longest:,} characters; it has {len(value):,}."
     # Control characters and lone surrogates cannot be shown, and the latter cannot be stored.

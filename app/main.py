@@ -14,17 +14,19 @@ from app.access import Gate, KnownHostsOnly, SignedInOnly
 from app.clock import Clock, utc_now
 from app.config import Settings
 from app.db import Database
+from app.intake import Intake
 from app.live import Live
 from app.machine import Machine
 from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
 from app.readiness import Readiness
-from app.routes import account, api, assets, datasets, exchange, health, images, pages, streams, uploads
+from app.routes import account, api, assets, bring, datasets, exchange, health, images, pages, streams, uploads
 from app.schema import migrate
 from app.sidecar import Sidecar
 from app.state import State
 from app.telemetry import Observed, Telemetry, Unexpected
 from app.uploads import Uploads
 from app.vitals import ForPrometheus
+from trainer.store import Store
 
 MOST_BYTES = 256 * 1024
 """Of a request's body: a submission is some kilobytes."""
@@ -42,6 +44,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     db = Database(settings.database)
     telemetry, machine = Telemetry(), Machine(settings.home)
     telemetry.registry.register(ForPrometheus(db, clock, machine))
+    uploaded = Uploads(settings.uploads_dir, settings.upload_limit, clock)
     state = State(
         settings=settings,
         db=db,
@@ -53,7 +56,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         readiness=Readiness(settings, db, clock),
         torch=Sidecar("trainer.helper"),
         exporter=Sidecar("trainer.helper", timeout_s=180.0),
-        uploads=Uploads(settings.uploads_dir, settings.upload_limit, clock),
+        uploads=uploaded,
+        intake=Intake(uploaded),
     )
 
     @contextlib.asynccontextmanager
@@ -69,6 +73,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             state.live.close()
             state.torch.close()
             state.exporter.close()
+            state.intake.close()
             state.db.close()
 
     app = FastAPI(
@@ -80,12 +85,12 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.fitroom = state
-    for module in (account, pages, exchange, api, uploads, streams, images, datasets, assets, health):
+    for module in (account, pages, exchange, api, uploads, streams, images, bring, datasets, assets, health):
         app.include_router(module.router)
     errors.install(app)
-    # An upload goes to the disk as it comes. A plain form has its fields beside the files.
-    uploaded = {"/content": settings.upload_limit, "/datasets/upload": settings.upload_limit + MOST_BYTES}
-    app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER | uploaded)
+    # What is uploaded goes to the disk as it comes, and `Uploads` sees to the limit of what all files have together.
+    files = dict.fromkeys(("/content", "/datasets/upload"), 2 * settings.upload_limit + MOST_BYTES)
+    app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER | files)
     app.add_middleware(SignedInOnly, gate=state.gate)
     app.add_middleware(Unexpected)
     app.add_middleware(SameSiteOnly)
@@ -98,5 +103,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
 async def _sweeping(state: State) -> None:
     """Remove abandoned uploads: at the start, and every hour."""
     while True:
-        await run_in_threadpool(state.uploads.sweep)
+        await run_in_threadpool(_sweep, state)
         await asyncio.sleep(SWEEP_S)
+
+
+def _sweep(state: State) -> None:
+    state.uploads.sweep(busy=state.intake.busy())
+    Store(state.settings.data_dir).sweep()

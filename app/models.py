@@ -87,6 +87,7 @@ class Run(Base):
     __table_args__ = (
         _one_of("status", Status),
         Index("ix_runs_status_id", "status", "id"),
+        Index("ix_runs_dataset_id", "dataset", "id"),
         {"sqlite_autoincrement": True},
     )
 
@@ -131,6 +132,7 @@ class Run(Base):
     spark: Mapped[bytes | None] = mapped_column(LargeBinary)
     """The curve of validation accuracies in small: `app.sparks`."""
 
+    dataset: Mapped[str | None] = _setting("dataset", "TEXT")
     arch: Mapped[str | None] = _setting("arch", "TEXT")
     optimizer: Mapped[str | None] = _setting("optimizer", "TEXT")
     lr: Mapped[float | None] = _setting("lr", "REAL")

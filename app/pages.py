@@ -15,6 +15,7 @@ from markupsafe import Markup
 from pydantic_core import to_json
 
 from app.config import ROOT
+from app.uploads import file_size
 
 STATIC = ROOT / "static"
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -79,7 +80,7 @@ def json_text(value: Any, **_: Any) -> str:
 
 def _templates() -> Jinja2Templates:
     found = Jinja2Templates(directory=ROOT / "templates")
-    found.env.filters.update({f.__name__: f for f in (percent, loss, number, general, duration, when)})
+    found.env.filters.update({f.__name__: f for f in (percent, loss, number, general, duration, when, file_size)})
     found.env.globals.update(
         static=static,
         version=version("fitroom"),

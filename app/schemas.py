@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.intake import Reading
 from app.models import Epoch, Run, Status
 from app.uploads import Upload
 from trainer.presets import Preset
@@ -155,6 +156,26 @@ class UploadedFileOut(BaseModel):
     url: str = Field(description="Where to send it.")
 
 
+class ReadingOut(BaseModel):
+    """What was found in uploaded files so far."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    stage: str = Field(description="waiting, looking, converting, checking; at last ready or failed.")
+    done: int = Field(description="Of `total` bytes.")
+    total: int
+    choices: dict[str, Any] = Field(description="What was said about how to read it; all else is guessed.")
+    guess: dict[str, Any] | None = Field(description="How it is understood: choices, shape, parts, classes, unsure.")
+    converted: dict[str, Any] | None = Field(description="All of it: shape, classes, images of each class, SHA-256.")
+    findings: dict[str, Any] | None = Field(description="Warnings, each with places of images that show it.")
+    error: dict[str, Any] | None = Field(description="What is wrong: message, file, line, column, entry, field.")
+
+    @classmethod
+    def of(cls, reading: Reading) -> ReadingOut:
+        guess = {name: value for name, value in (reading.guess or {}).items() if name != "sample"}
+        return cls.model_validate(reading).model_copy(update={"guess": guess or None})
+
+
 class UploadOut(BaseModel):
     """Files on their way to a data set."""
 
@@ -165,9 +186,10 @@ class UploadOut(BaseModel):
     touched_at: datetime
     complete: bool = Field(description="Whether all files are here as a whole.")
     files: list[UploadedFileOut]
+    reading: ReadingOut | None = Field(description="Null before all files are here, and in lists.")
 
     @classmethod
-    def of(cls, upload: Upload) -> UploadOut:
+    def of(cls, upload: Upload, reading: Reading | None = None) -> UploadOut:
         files = [
             UploadedFileOut(
                 filename=item.filename,
@@ -178,7 +200,8 @@ class UploadOut(BaseModel):
             for number, item in enumerate(upload.files)
         ]
         same = ("id", "name", "who", "created_at", "touched_at", "complete")
-        return cls(files=files, **{name: getattr(upload, name) for name in same})
+        told = ReadingOut.of(reading) if reading else None
+        return cls(files=files, reading=told, **{name: getattr(upload, name) for name in same})
 
 
 class Problem(BaseModel):

@@ -11,6 +11,7 @@ from app.access import Gate
 from app.clock import Clock
 from app.config import Settings
 from app.db import Database
+from app.intake import Intake
 from app.live import Live
 from app.machine import Machine
 from app.readiness import Readiness
@@ -34,6 +35,8 @@ class State:
     exporter: Sidecar
     """Another of it, for what takes long: nobody else waits behind it."""
     uploads: Uploads
+    intake: Intake
+    """Reads what has been uploaded."""
 
 
 def _state(request: Request) -> State:

@@ -178,7 +178,7 @@ class Uploads:
     def fits(self, size: int) -> None:
         """Raises `TooLarge`, `NoRoom`, `TooMany` where an upload of so many bytes cannot begin."""
         if size > self.limit:
-            raise TooLarge(f"{shown(size)} is more than the {shown(self.limit)} that an upload may have here.")
+            raise TooLarge(f"{file_size(size)} is more than the {file_size(self.limit)} that an upload may have here.")
         now = self.clock()
         waiting = [item for item in self.all() if not item.complete]
         if sum(now - item.touched_at < UNDER_WAY for item in waiting) >= MOST_AT_ONCE:
@@ -187,7 +187,7 @@ class Uploads:
         promised = sum(item.size - item.received for item in waiting)
         free = max(0, shutil.disk_usage(self.folder).free - SPARE_BYTES - promised)
         if size > free:
-            raise NoRoom(f"The disk of the server has room for {shown(free)} more, but this is {shown(size)}.")
+            raise NoRoom(f"The disk of the server has room for {file_size(free)} more, but this is {file_size(size)}.")
 
     def get(self, upload_id: str) -> Upload:
         """Raises `NoSuchUpload`."""
@@ -386,7 +386,7 @@ def clean(name: str) -> str:
     return "".join(kept).strip()[:LONGEST_NAME]
 
 
-def shown(size: int) -> str:
+def file_size(size: int) -> str:
     """Bytes as a person reads them: 1.5 GB, 133 MB."""
     for power, unit in ((3, "GB"), (2, "MB"), (1, "KB")):
         if size >= 1000**power:

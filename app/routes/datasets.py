@@ -27,9 +27,7 @@ Number = Annotated[Annotated[int, Field(ge=0, le=10**9)] | None, BeforeValidator
 def show_datasets(request: Request, shared: Shared) -> Response:
     data_dir = shared.settings.data_dir
     found = [_summary(dataset, label, shared) for dataset, label in sources.available(data_dir)]
-    return templates.TemplateResponse(
-        request, "datasets.html", {"datasets": found, "folder": data_dir / "csv", "nav": "data"}
-    )
+    return templates.TemplateResponse(request, "datasets.html", {"datasets": found, "nav": "data"})
 
 
 @router.get("/datasets/{dataset}")

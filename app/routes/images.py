@@ -30,10 +30,8 @@ def sprite(
     shape: Shape = None,
 ) -> Response:
     """The images at `indices` (numbers and commas), ten a row; `v` in the address only tells versions apart."""
-    numbers = indices.split(",")
-    if len(numbers) > MOST_IN_SPRITE or not all(n.isascii() and n.isdigit() and len(n) < 12 for n in numbers):
-        raise HTTPException(422, f"indices: numbers with commas between, at most {MOST_IN_SPRITE}")
-    return _png(request, images.sprite(_images(dataset, split, shape, shared), [int(n) for n in numbers]))
+    numbers = indices_of(indices)
+    return _png(request, images.sprite(_images(dataset, split, shape, shared), numbers))
 
 
 @router.get("/datasets/{dataset}/{split}/means.png")
@@ -46,6 +44,14 @@ def means(request: Request, dataset: str, split: Split, shared: Shared) -> Respo
 @router.get("/datasets/{dataset}/{split}/images/{index}.png")
 def single(request: Request, dataset: str, split: Split, index: int, shared: Shared, shape: Shape = None) -> Response:
     return _png(request, images.single(_images(dataset, split, shape, shared), index))
+
+
+def indices_of(text: str) -> list[int]:
+    """Numbers with commas between. Raises a 422 for anything else."""
+    numbers = text.split(",")
+    if len(numbers) > MOST_IN_SPRITE or not all(n.isascii() and n.isdigit() and len(n) < 12 for n in numbers):
+        raise HTTPException(422, f"indices: numbers with commas between, at most {MOST_IN_SPRITE}")
+    return [int(n) for n in numbers]
 
 
 def known(dataset: str) -> None:

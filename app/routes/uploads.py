@@ -11,8 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from app import datasets
 from app.access import Who
 from app.actions import JsonObject
+from app.datasets import DataSetOut
 from app.forms import FormError
 from app.schemas import Problem, UploadOut
 from app.state import Shared
@@ -90,13 +92,30 @@ def list_uploads(shared: Shared) -> list[UploadOut]:
 
 @router.get("/uploads/{upload_id}")
 def get_upload(upload_id: str, shared: Shared) -> UploadOut:
-    return UploadOut.of(shared.uploads.get(upload_id))
+    """One upload, and what was found in its files so far."""
+    return UploadOut.of(shared.uploads.get(upload_id), shared.intake.reading(upload_id))
 
 
 @router.delete("/uploads/{upload_id}", status_code=204)
 def discard_upload(upload_id: str, shared: Shared) -> None:
     """Remove an upload and all that was received of it."""
-    shared.uploads.remove(upload_id)
+    shared.intake.discard(upload_id)
+
+
+@router.post("/uploads/{upload_id}/preview", status_code=202, responses={409: {"model": Problem}})
+def read_upload(upload_id: str, choices: JsonObject, shared: Shared) -> UploadOut:
+    """Read it anew with these choices (an empty object: all guessed); ask for it again to see what was found."""
+    reading = shared.intake.read(upload_id, choices)
+    return UploadOut.of(shared.uploads.get(upload_id), reading)
+
+
+@router.post("/uploads/{upload_id}/accept", status_code=201, responses={409: {"model": Problem}})
+def accept_upload(upload_id: str, values: JsonObject, response: Response, shared: Shared, who: Who) -> DataSetOut:
+    """Keep it as the next version of `name`, with `source`, `licence` and `notes`; 200 where it was kept already."""
+    kept, new = datasets.keep(shared, upload_id, values, who)
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/api/v1/datasets/{kept.id}"
+    return kept
 
 
 @router.head("/uploads/{upload_id}/files/{number}/content", status_code=200)

@@ -30,6 +30,15 @@ function duration(seconds) {
   return `${whole} s`;
 }
 
+/** As the server writes it (app/uploads.py). @param {number} bytes */
+export function fileSize(bytes) {
+  for (const [power, unit] of /** @type {[number, string][]} */ ([[3, "GB"], [2, "MB"], [1, "KB"]])) {
+    const value = bytes / 1000 ** power;
+    if (value >= 1) return `${value < 10 ? value.toFixed(1) : grouped.format(value)} ${unit}`;
+  }
+  return `${Math.round(bytes)} bytes`;
+}
+
 const day = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", hour12: false });
 export const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 

@@ -12,9 +12,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
-from app import listing, metrics, runs, schema, sparks
+from app import datasets, listing, metrics, runs, schema, sparks
 from app.config import ROOT
 from app.db import Database
 from app.folding import config_key
@@ -132,6 +132,24 @@ def test_runs_of_the_version_before_get_their_keys_and_small_curves(tmp_path: Pa
     assert run.config_key == config_key({"epochs": 2, "lr": 0.1})
     assert sparks.unpack(run.spark) == [pytest.approx(0.5, abs=1e-4), None]
     assert (run.starred, run.archived, found) == (False, False, [1])
+
+
+def test_runs_of_the_version_before_say_which_data_set_they_used(tmp_path: Path):
+    """0005 reads it out of the settings, and finds it by an index."""
+    database = tmp_path / "fitroom.db"
+    with old_run(database, "0004", '{"epochs": 2, "dataset": "csv:shoes"}'):
+        pass
+    migrate(database)
+    db = Database(database)
+    with db.read() as session:
+        assert [use.name for use in datasets.uses(session, "csv:shoes")] == ["old"]
+        assert datasets.uses(session, "fashion-mnist") == []
+        assert datasets.counted_uses(session) == {"csv:shoes": 1}
+        plan = session.execute(
+            text("EXPLAIN QUERY PLAN SELECT id FROM runs WHERE dataset = 'csv:shoes' ORDER BY id DESC")
+        ).all()
+    db.close()
+    assert "ix_runs_dataset_id" in str(plan)
 
 
 @contextmanager

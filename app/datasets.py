@@ -1,0 +1,216 @@
+"""What people do to data sets, the same from pages and from JSON; each is noted in the audit trail with who did it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import audit, browse, images
+from app.forms import FormError, text_problem
+from app.models import Run, Status
+from app.runs import RunStateError
+from app.state import State
+from trainer import sources
+from trainer.errors import DataError
+from trainer.sources import SET
+from trainer.store import Card, DataSet, Store, parsed
+
+CARD_LENGTHS = {"source": 300, "licence": 100, "notes": 5000}
+CARD = {
+    "source": ("Source", "Where the images come from: a name, a paper, an address."),
+    "licence": ("Licence", "What others may do with them, e.g. CC BY 4.0."),
+    "notes": ("Notes", "What else one should know of them."),
+}
+
+
+class InUse(Exception):
+    """Runs name the data set that was to be removed; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A run that names a data set."""
+
+    id: int
+    name: str
+    status: Status
+
+
+class DataSetOut(BaseModel):
+    id: str = Field(description="What a run's `dataset` names it by.")
+    name: str
+    version: int | None = Field(description="Null for those that have none.")
+    classes: list[str]
+    shape: list[int] = Field(description="Height, width and channels of an image.")
+    train: int | None = Field(description="Training images.")
+    val: int | None
+    sha256: str | None = Field(description="Of its content; null where it is not kept by Fitroom.")
+    source: str = ""
+    licence: str = ""
+    notes: str = ""
+    added_at: datetime | None = None
+    bytes: int | None = None
+    problem: str | None = Field(default=None, description="Why it cannot be read.")
+
+    @classmethod
+    def of(cls, kept: DataSet) -> DataSetOut:
+        about = kept.about
+        return cls(
+            id=kept.id,
+            name=kept.name,
+            version=kept.version,
+            classes=list(about.classes),
+            shape=list(about.shape),
+            train=sum(about.train),
+            val=sum(about.val),
+            sha256=about.content,
+            source=kept.card.source,
+            licence=kept.card.licence,
+            notes=kept.card.notes,
+            added_at=datetime.fromtimestamp(kept.added, UTC),
+            bytes=kept.bytes,
+        )
+
+
+def catalogue(data_dir: Path) -> list[DataSetOut]:
+    """All that a run may name: Fashion-MNIST, those that are kept (by name, newest version first), CSV folders."""
+    kept = [DataSetOut.of(item) for item in Store(data_dir).sets()]
+    others = [_other(dataset, data_dir) for dataset, _ in sources.available(data_dir) if not dataset.startswith(SET)]
+    return [*others[:1], *kept, *others[1:]]
+
+
+def get(dataset: str, data_dir: Path) -> DataSetOut:
+    """Raises `DataMissing`."""
+    if dataset.startswith(SET):
+        return DataSetOut.of(Store(data_dir).get(*parsed(dataset)))
+    return _other(dataset, data_dir)
+
+
+def versions(name: str, data_dir: Path) -> list[DataSetOut]:
+    """Of one name, the newest first."""
+    return [DataSetOut.of(item) for item in Store(data_dir).sets() if item.name == name]
+
+
+def uses(session: Session, dataset: str) -> list[Use]:
+    """The runs that name it, newest first."""
+    found = session.execute(
+        select(Run.id, Run.name, Run.status).where(Run.dataset == dataset).order_by(Run.id.desc())
+    ).all()
+    return [Use(row.id, row.name, Status(row.status)) for row in found]
+
+
+def counted_uses(session: Session) -> dict[str, int]:
+    """How many runs name each data set."""
+    found = session.execute(select(Run.dataset, func.count()).group_by(Run.dataset)).all()
+    return {str(dataset): int(count) for dataset, count in found}
+
+
+def keep(shared: State, upload_id: str, values: Mapping[str, Any], who: str) -> tuple[DataSetOut, bool]:
+    """Make a data set of what was read of an upload, and remove the upload. False where its content was kept already.
+
+    Raises `FormError`, `NoSuchUpload`, `NotYet`.
+    """
+    name, card = _name(values), card_of(values)
+    store = Store(shared.settings.data_dir)
+    with shared.intake.taking(upload_id) as (converted, content):
+        known = store.find(content)
+        try:
+            kept = store.accept(converted, name, card)
+        except DataError as error:
+            raise FormError({"name": str(error)}) from error
+    with shared.db.write() as session:
+        audit.note(session, who, "kept", now=shared.clock(), detail=kept.id)
+    return DataSetOut.of(kept), known is None
+
+
+def describe(shared: State, dataset: str, values: Mapping[str, Any], who: str) -> DataSetOut:
+    """Change its data card. Raises `FormError`, `DataMissing`."""
+    name, version = _kept(dataset)
+    changed = Store(shared.settings.data_dir).describe(name, version, card_of(values))
+    with shared.db.write() as session:
+        audit.note(session, who, "described", now=shared.clock(), detail=changed.id)
+    return DataSetOut.of(changed)
+
+
+def remove(shared: State, dataset: str, who: str, *, breaks: Sequence[int]) -> None:
+    """Remove a version. `breaks`: the runs that one knows of and whose images will be gone.
+
+    Raises `DataMissing`, `InUse` where another run names it, `RunStateError` where one still needs it.
+    """
+    name, version = _kept(dataset)
+    store = Store(shared.settings.data_dir)
+    store.get(name, version)
+    # In one write transaction, so that no run is submitted between the look and the removal.
+    with shared.db.write() as session:
+        found = uses(session, dataset)
+        living = [use for use in found if not use.status.over]
+        if living:
+            raise RunStateError(f"{_runs(living)} not over yet, and needs it: cancel first, or wait.")
+        unknown = [use for use in found if use.id not in breaks]
+        if unknown:
+            raise InUse(f"{_runs(unknown)} made with it: without it, their images are gone and they cannot run again.")
+        store.remove(name, version)
+        audit.note(session, who, "removed", now=shared.clock(), detail=dataset)
+
+
+def card_of(values: Mapping[str, Any]) -> Card:
+    """Raises `FormError`."""
+    errors, texts = {}, {}
+    for name, longest in CARD_LENGTHS.items():
+        text = values.get(name, "")
+        if not isinstance(text, str):
+            errors[name] = "Must be text."
+            continue
+        texts[name] = text.replace("\r\n", "\n").strip()
+        if problem := text_problem(texts[name], longest, lines=name == "notes"):
+            errors[name] = problem
+    if errors:
+        raise FormError(errors)
+    return Card(**texts)
+
+
+def _name(values: Mapping[str, Any]) -> str:
+    name = values.get("name", "")
+    if not isinstance(name, str):
+        raise FormError({"name": "Must be text."})
+    return name.strip()
+
+
+def _kept(dataset: str) -> tuple[str, int]:
+    """Name and version of a kept data set's id. Raises `DataMissing`, `FormError` for one without a version."""
+    name, version = parsed(dataset)
+    if version is None:
+        raise FormError({"dataset": "Name the version too, as in set:NAME@1."})
+    return name, version
+
+
+def _other(dataset: str, data_dir: Path) -> DataSetOut:
+    """One that is not kept by Fitroom, as its files tell."""
+    about: dict[str, Any] = {"id": dataset, "name": sources.label(dataset), "version": None, "sha256": None}
+    try:
+        sets = {name: images.image_set(dataset, name, data_dir) for name in browse.SPLITS}
+    except DataError as error:
+        return DataSetOut(**about, classes=[], shape=[], train=None, val=None, problem=str(error))
+    train = sets["train"]
+    return DataSetOut(
+        **about,
+        classes=list(train.classes),
+        shape=list(train.images.shape[1:]),
+        train=len(train),
+        val=len(sets["val"]),
+    )
+
+
+def _runs(uses: Sequence[Use], most: int = 10) -> str:
+    """ "Runs 7, 5 were", for the beginning of a sentence."""
+    numbers = ", ".join(str(use.id) for use in uses[:most]) + (
+        f" and {len(uses) - most} more" if len(uses) > most else ""
+    )
+    return f"Run {numbers} is" if len(uses) == 1 else f"Runs {numbers} are"
