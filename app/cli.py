@@ -70,9 +70,7 @@ def _add_user_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
 def _add_export_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     export = commands.add_parser("export", help="the table of runs, a run's epochs or steps, or runs for TensorBoard")
     export.add_argument("run_ids", type=int, metavar="RUN", nargs="*", help="a run's number; none: the table of runs")
-    export.add_argument(
-        "--filter", default="", metavar="TEXT", help="which runs, as the page has it: 'lr < 0.01'"
-    )
+    export.add_argument("--filter", default="", metavar="TEXT", help="which runs, as the page has it: 'lr < 0.01'")
     export.add_argument("--steps", action="store_true", help="the training loss of every step instead of the epochs")
     export.add_argument("--format", choices=("csv", "json", "parquet"), default="csv", help="csv unless told")
     export.add_argument("--tensorboard", type=Path, metavar="DIR", help="event files for tensorboard --logdir DIR")
