@@ -16,7 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, case
 
 from app.listed import listed
-from app.models import Status
+from app.models import SOURCES, Status
 from app.schemas import RunOut
 from trainer import sources
 from trainer.config import OPTIONS
@@ -119,6 +119,11 @@ _ALL = (
         help="queued, running, finished, cancelled or failed",
     ),
     _run("reason", "Ended because", "text", help="completed, early_stopped, cancelled, diverged, ..."),
+    Column(
+        "source", "Source", "choice", listed.c.source, lambda run: str(run.source),
+        choices=tuple((str(source), label) for source, label in SOURCES.items()),
+        help="fitroom, or what the run was imported from.",
+    ),
     _run("created_at", "Created", "instant", shown="when"),
     _run("started_at", "Started", "instant", shown="when"),
     _run("finished_at", "Ended", "instant", shown="when"),

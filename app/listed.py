@@ -44,7 +44,7 @@ def _facts(type_: Any, *names: str) -> list[Derived]:
 
 RUN = (
     *_same(Integer, "archived", "starred", "attempt", "epochs_done", "best_epoch"),
-    *_same(String, "name", "status", "reason", "config_key"),
+    *_same(String, "name", "status", "reason", "source", "config_key"),
     *_same(UtcDateTime, "created_at", "started_at", "finished_at"),
     *_same(Float, "best_val_accuracy", "val_accuracy", "val_loss", "train_accuracy", "train_loss"),
     *_same(Float, "images_per_s", "epoch_seconds"),
@@ -134,9 +134,9 @@ def _triggers() -> Iterator[str]:
 
 
 _SOURCES = (
-    "archived, starred, attempt, epochs_done, best_epoch, name, status, reason, config_key, created_at, started_at, "
-    "finished_at, best_val_accuracy, val_accuracy, val_loss, train_accuracy, train_loss, images_per_s, epoch_seconds, "
-    "epoch_finished_at, facts"
+    "archived, starred, attempt, epochs_done, best_epoch, name, status, reason, source, config_key, created_at, "
+    "started_at, finished_at, best_val_accuracy, val_accuracy, val_loss, train_accuracy, train_loss, images_per_s, "
+    "epoch_seconds, epoch_finished_at, facts"
 )
 
 

@@ -41,6 +41,21 @@ class Status(enum.StrEnum):
         return self in (Status.CANCELLED, Status.FINISHED, Status.FAILED)
 
 
+class Source(enum.StrEnum):
+    """Where a run's history was made."""
+
+    FITROOM = "fitroom"
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+    CSV = "csv"
+
+
+SOURCES = {
+    Source.FITROOM: "Fitroom", Source.TENSORBOARD: "TensorBoard", Source.MLFLOW: "MLflow", Source.CSV: "CSV",
+}  # fmt: skip
+"""As people read them."""
+
+
 class Role(enum.StrEnum):
     """What a person may do; each may what those before may."""
 
@@ -113,6 +128,11 @@ class Run(Base):
 
     facts: Mapped[dict[str, Any] | None]
     """The `Started` event of the latest attempt: device, parameters, classes, sample counts."""
+    source: Mapped[str] = mapped_column(String(16), default=Source.FITROOM, server_default=Source.FITROOM)
+    source_key: Mapped[str | None] = mapped_column(String(80), unique=True, index=True)
+    """Of an imported run: the same whenever the same run is imported again."""
+    source_info: Mapped[dict[str, Any] | None]
+    """Of an imported run: where it lay, and the settings that Fitroom has no name for."""
     starred: Mapped[bool] = mapped_column(default=False, server_default=false())
     archived: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Out of the table's way until asked for."""
@@ -164,15 +184,18 @@ class Epoch(Base):
     train_accuracy: Mapped[float | None]
     val_loss: Mapped[float | None]
     val_accuracy: Mapped[float | None]
-    lr: Mapped[float]
-    seconds: Mapped[float]
-    train_seconds: Mapped[float]
-    images_per_s: Mapped[float]
+    lr: Mapped[float | None]
+    seconds: Mapped[float | None]
+    train_seconds: Mapped[float | None]
+    images_per_s: Mapped[float | None]
     data_s: Mapped[float | None]
     compute_s: Mapped[float | None]
     validation_s: Mapped[float | None]
     recording_s: Mapped[float | None]
-    """Where its time went, as `trainer.events.Timings` splits it; NULL in rows of older versions."""
+    """Where its time went, as `trainer.events.Timings` splits it; NULL in rows of older versions.
+
+    Of an imported run NULL too, and so may be what stands above.
+    """
     finished_at: Mapped[datetime]
     diverged: Mapped[bool] = mapped_column(default=False)
 
@@ -187,6 +210,21 @@ class StepBlock(Base):
     epoch: Mapped[int]
     attempt: Mapped[int]
     losses: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class SeriesRow(Base):
+    """A measure of an imported run that Fitroom has no column for, under the name it came with.
+
+    Steps are int64, values float64, times (Unix seconds, where they are known) float64, all little-endian.
+    """
+
+    __tablename__ = "series"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(250), primary_key=True)
+    steps: Mapped[bytes] = mapped_column(LargeBinary)
+    values: Mapped[bytes] = mapped_column(LargeBinary)
+    times: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class EpochPredictions(Base):

@@ -19,7 +19,7 @@ from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db import UtcDateTime
-from app.models import Change, Checkpoint, Epoch, EpochPredictions, Run, Status, StepBlock, Tag
+from app.models import Change, Checkpoint, Epoch, EpochPredictions, Run, SeriesRow, Status, StepBlock, Tag
 from trainer.config import TrainConfig
 from trainer.events import Started
 
@@ -206,7 +206,7 @@ def remove(session: Session, run_id: int, *, now: datetime) -> None:
     run = get(session, run_id)
     if run.status == Status.RUNNING:
         raise RunStateError(f"Run {run_id} is running; cancel it before deleting it.")
-    for table in (Epoch, StepBlock, EpochPredictions, Checkpoint, Change):
+    for table in (Epoch, StepBlock, SeriesRow, EpochPredictions, Checkpoint, Change):
         session.execute(delete(table).where(table.run_id == run_id))
     session.delete(run)
     record_change(session, run_id, "deleted", now=now)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.intake import Reading
-from app.models import Epoch, Run, Status
+from app.models import Epoch, Run, Source, Status
 from app.uploads import Upload
 from trainer.presets import Preset
 
@@ -21,6 +21,8 @@ class RunOut(BaseModel):
     config: dict[str, Any] = Field(description="Every hyper-parameter, as submitted.")
     tags: list[str]
     notes: str
+    source: Source = Field(description="Where its history was made: fitroom, or what it was imported from.")
+    source_info: dict[str, Any] | None = Field(description="Of an imported run: where it lay, its other settings.")
     starred: bool
     archived: bool
     config_key: str | None = Field(description="The same for all seeds of one configuration.")
@@ -57,6 +59,10 @@ class RunOut(BaseModel):
     def over(self) -> bool:
         return self.status.over
 
+    @property
+    def imported(self) -> bool:
+        return self.source is not Source.FITROOM
+
     @classmethod
     def of(cls, run: Run, *, now: datetime) -> RunOut:
         facts = run.facts or {}
@@ -78,7 +84,19 @@ class RunOut(BaseModel):
 
 # Named alike in the row and here.
 _SAME = (
-    *("id", "name", "config", "notes", "starred", "archived", "config_key", "attempt", "cancel_requested"),
+    *(
+        "id",
+        "name",
+        "config",
+        "notes",
+        "source",
+        "source_info",
+        "starred",
+        "archived",
+        "config_key",
+        "attempt",
+        "cancel_requested",
+    ),
     *("created_at", "started_at", "finished_at"),
     *("reason", "message", "epochs_done", "best_epoch", "best_val_accuracy", "val_accuracy", "val_loss"),
     *("train_accuracy", "train_loss", "images_per_s"),
@@ -99,9 +117,9 @@ class EpochOut(BaseModel):
     train_accuracy: float | None
     val_loss: float | None
     val_accuracy: float | None
-    lr: float
-    seconds: float
-    images_per_s: float
+    lr: float | None = Field(description="Null, as what follows, where an imported run does not say.")
+    seconds: float | None
+    images_per_s: float | None
     data_s: float | None = Field(description="Of its seconds: waiting for batches.")
     compute_s: float | None = Field(description="Transforms, forward, backward and optimizer.")
     validation_s: float | None

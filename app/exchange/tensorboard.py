@@ -93,10 +93,10 @@ def _write_steps(session: Session, run: Run, epochs: Sequence[Epoch], writer: Ev
 
 
 def _training_time(row: Epoch | None, last: datetime) -> tuple[float, float]:
-    """When an epoch's training began, in Unix seconds, and how long it took; zero where it is not done."""
-    if row is None:
+    """When an epoch's training began, in Unix seconds, and how long it took; zero where that is not known."""
+    if row is None or row.seconds is None:
         return last.timestamp(), 0.0
-    return row.finished_at.timestamp() - row.seconds, row.train_seconds
+    return row.finished_at.timestamp() - row.seconds, row.train_seconds or row.seconds
 
 
 def _markdown(run: Run) -> str:

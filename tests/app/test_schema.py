@@ -18,8 +18,8 @@ from app import datasets, listing, metrics, runs, schema, sparks
 from app.config import ROOT
 from app.db import Database
 from app.folding import config_key
-from app.models import Base
-from app.schema import SchemaError, migrate, schema_state
+from app.models import Base, Source
+from app.schema import SchemaError, migrate, opened, schema_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,6 +150,23 @@ def test_runs_of_the_version_before_say_which_data_set_they_used(tmp_path: Path)
         ).all()
     db.close()
     assert "ix_runs_dataset_id" in str(plan)
+
+
+def test_runs_of_the_version_before_are_fitrooms_own_and_keep_their_epochs(tmp_path: Path):
+    """0006 adds where a run comes from, and epochs that do not know their time."""
+    database = tmp_path / "fitroom.db"
+    with old_run(database, "0005", '{"epochs": 1}') as connection:
+        connection.execute(
+            "INSERT INTO epochs (run_id, epoch, attempt, train_loss, lr, seconds, train_seconds, images_per_s, "
+            "finished_at, diverged) VALUES (1, 1, 1, 0.5, 0.001, 2, 1.5, 5000, '2026-01-01 00:00:02', 0)"
+        )
+    migrate(database)
+    with opened(database) as db, db.write() as session:
+        (epoch,) = metrics.epochs(session, 1)
+        assert (epoch.train_loss, epoch.lr, epoch.seconds, epoch.train_seconds) == (0.5, 0.001, 2, 1.5)
+        assert (runs.get(session, 1).source, runs.get(session, 1).source_key) == (Source.FITROOM, None)
+        assert listing.ids(session, listing.Query.of(filter="source = fitroom"), now=epoch.finished_at) == [1]
+        epoch.seconds = epoch.lr = None
 
 
 @contextmanager
