@@ -197,10 +197,15 @@ def too_many(request: Request, error: Throttled) -> Response:
     return answer(request, 429, str(error), headers={"Retry-After": str(error.whole_seconds)})
 
 
+def _asker(request: Request) -> Identity:
+    return cast("Identity", request.state.identity)
+
+
 def _who(request: Request) -> str:
-    return cast("Identity", request.state.identity).name
+    return _asker(request).name
 
 
+Asker = Annotated[Identity, Depends(_asker)]
 Who = Annotated[str, Depends(_who)]
 """The name of who asks, for the audit trail."""
 

@@ -68,6 +68,11 @@ def set_password(session: Session, name: str, password: str) -> None:
     sign_out_everywhere(session, name)
 
 
+def set_role(session: Session, name: str, role: Role) -> None:
+    """Raises `PeopleError`."""
+    _get(session, name).role = role
+
+
 def remove(session: Session, name: str) -> None:
     """Raises `PeopleError`. What the user was signed in with ends with the user."""
     session.delete(_get(session, name))
@@ -112,6 +117,14 @@ def who_has(session: Session, secret: str, *, now: datetime, token: str = "") ->
     if found.user is None:
         return Identity(TOKEN_BEARER.name, TOKEN_BEARER.role, found.digest)
     return Identity(found.user, Role(role), found.digest)
+
+
+def still_in(session: Session, identity: Identity, *, now: datetime) -> bool:
+    """Whether what let this one in still does."""
+    if identity.sign_in is None:
+        return True
+    lasts = SignIn.expires_at.is_(None) | (SignIn.expires_at > now)
+    return session.scalar(select(SignIn.digest).where(SignIn.digest == identity.sign_in, lasts)) is not None
 
 
 def sign_out(session: Session, digest: str) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
 from prometheus_client import CollectorRegistry, Gauge, Histogram, PlatformCollector, ProcessCollector
 from sqlalchemy.exc import OperationalError
 from starlette.datastructures import Headers, MutableHeaders
@@ -112,9 +113,10 @@ class Unexpected:
 
         try:
             await self.app(scope, receive, noted)
-        except ClientDisconnect:
-            logger.debug("the client went away before its request was whole")
         except Exception as error:
+            if _client_left(error):
+                logger.debug("the client went away")
+                return
             if scope["type"] != "http" or started:
                 raise
             await self._told(Request(scope, receive), error)(scope, receive, send)
@@ -124,6 +126,13 @@ class Unexpected:
             return database_busy(request, error)
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return answer(request, 500, "Something went wrong here. The server's log says what.")
+
+
+def _client_left(error: Exception) -> bool:
+    """Before its request was whole, or, as FastAPI tells it, while a stream had something for it."""
+    if isinstance(error, ExceptionGroup):
+        return all(_client_left(one) for one in error.exceptions)
+    return isinstance(error, ClientDisconnect | anyio.BrokenResourceError)
 
 
 def route_of(scope: Scope) -> str:

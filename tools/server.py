@@ -26,9 +26,13 @@ class Server:
     def __init__(self, home: Path, process: subprocess.Popen[str], url: str) -> None:
         self.home, self.process, self.url = home, process, url
 
+    def open(self, path: str) -> Any:
+        """The answer at `path`, to be read and closed. Raises urllib's HTTPError."""
+        return urllib.request.urlopen(self.url + path, timeout=30)
+
     def get(self, path: str) -> Any:
         """The JSON at `path`. Raises urllib's HTTPError."""
-        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+        with self.open(path) as answer:
             return json.load(answer)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:

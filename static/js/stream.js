@@ -1,24 +1,31 @@
-// An EventSource that resumes where it left off, and rests while nobody looks: a browser allows six connections to
-// one server, so tabs in the background must not hold one each.
+// A page's stream of events: it resumes where it left off, and rests while nobody looks. All windows of a browser share
+// one connection (hub.js).
+
+import { Hub } from "./hub.js";
+
+/** @type {Hub | null} this window's own, where the browser has no shared workers: Chrome on Android */
+let ownHub = null;
 
 export class Stream {
-  #address;
+  #topic;
+  #cursor;
   #handlers;
-  /** @type {EventSource | null} */
-  #source = null;
-  #cursor = "";
+  /** @type {MessagePort | null} */
+  #port = null;
   #ended = false;
 
   /**
-   * @param {string} address with an `after` parameter: the cursor that the page was made at
+   * @param {string} address of a run's events or the table's, with an `after` parameter: the cursor that the page was made at
    * @param {Record<string, (data: any) => void>} handlers by event name; `connection` is told true and false
    */
   constructor(address, handlers) {
-    this.#address = new URL(address, location.href);
-    this.#cursor = this.#address.searchParams.get("after") ?? "0";
+    const { pathname, searchParams } = new URL(address, location.href);
+    const run = pathname.match(/\/runs\/(\d+)\/events$/);
+    this.#topic = run ? `run-${run[1]}` : "table";
+    this.#cursor = Number(searchParams.get("after") ?? 0);
     this.#handlers = handlers;
     document.addEventListener("visibilitychange", () => this.#followVisibility());
-    addEventListener("pagehide", () => this.#close());
+    addEventListener("pagehide", () => this.#leave());
     addEventListener("pageshow", () => this.#followVisibility());
     this.#followVisibility();
   }
@@ -26,41 +33,40 @@ export class Stream {
   /** There is nothing more to come. */
   end() {
     this.#ended = true;
-    this.#close();
+    this.#leave();
   }
 
   #followVisibility() {
-    if (document.visibilityState === "hidden") this.#close();
-    else if (!this.#source && !this.#ended) this.#open();
+    if (document.visibilityState === "hidden") this.#leave();
+    else if (!this.#port && !this.#ended) this.#follow();
   }
 
-  #open() {
-    this.#address.searchParams.set("after", this.#cursor);
-    const source = new EventSource(this.#address);
-    this.#source = source;
-    source.addEventListener("open", () => this.#handlers.connection?.(true));
-    source.addEventListener("error", () => {
-      if (this.#source !== source) return;
-      this.#handlers.connection?.(false);
-      // The browser gives up for good on some errors, a restarting proxy's among them; 204 is the server's "that is all".
-      if (source.readyState === EventSource.CLOSED) this.#retry();
-    });
-    for (const [name, handle] of Object.entries(this.#handlers)) {
-      if (name === "connection") continue;
-      source.addEventListener(name, (event) => {
-        this.#cursor = event.lastEventId || this.#cursor;
-        handle(JSON.parse(event.data));
-      });
-    }
+  #follow() {
+    this.#port = lineToHub();
+    this.#port.onmessage = ({ data }) => this.#hear(data);
+    this.#port.postMessage({ topic: this.#topic, after: this.#cursor });
   }
 
-  #retry() {
-    this.#close();
-    setTimeout(() => this.#followVisibility(), 2000);
+  /** @param {{connection?: boolean, id: number, kind: string, data: any}} told */
+  #hear({ connection, id, kind, data }) {
+    if (!this.#port) return;
+    if (connection !== undefined) return this.#handlers.connection?.(connection);
+    this.#cursor = id;
+    this.#handlers[kind]?.(data);
   }
 
-  #close() {
-    this.#source?.close();
-    this.#source = null;
+  #leave() {
+    this.#port?.postMessage(null);
+    this.#port = null;
   }
+}
+
+/** @returns {MessagePort} */
+function lineToHub() {
+  if ("SharedWorker" in globalThis) {
+    return new SharedWorker(new URL("hub_worker.js", import.meta.url), { type: "module", name: "fitroom" }).port;
+  }
+  const { port1, port2 } = new MessageChannel();
+  (ownHub ??= new Hub()).join(port2);
+  return port1;
 }
