@@ -47,12 +47,17 @@ def blocks(path: Path, name: str, *, size: int = BLOCK) -> Iterator[Lines]:
             data, rest = _whole_lines(rest + new, cut, last=not new)
             if data:
                 data = _plain(data, cut, number, name)
-                yield Lines(number, data, os.lseek(file.fileno(), 0, os.SEEK_CUR))
+                yield Lines(number, data, position(file))
                 number += data.count(b"\n")
             if len(rest) > LONGEST_LINE:
                 problem = f"is longer than {LONGEST_LINE >> 20} MB. Is a line end missing, or a quote not closed?"
                 raise IngestError(problem, file=name, line=number)
             new = read(file, size, name)
+
+
+def position(file: BinaryIO) -> int:
+    """Bytes of the file as it lies on the disk, packed or not, that have been read."""
+    return os.lseek(file.fileno(), 0, os.SEEK_CUR)
 
 
 def read(file: BinaryIO, size: int, name: str) -> bytes:

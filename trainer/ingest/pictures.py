@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from trainer.ingest.contract import Bytes
+
+Images = np.ndarray[Any, np.dtype[Any]]
 
 _SURE = 1.25
 """So many times rougher must the other reading be. Of real photographs it is 1.5 to 10 times; of noise about 1."""
@@ -24,10 +28,17 @@ class Looks:
 def looks(pixels: Bytes, shape: tuple[int, int, int]) -> Looks:
     """Whether the colours of [N, P] lie interleaved or planar: the reading that makes the smoother picture."""
     h, w, c = shape
-    interleaved = _roughness(pixels.reshape(-1, h, w, c))
-    planar = _roughness(pixels.reshape(-1, c, h, w).transpose(0, 2, 3, 1))
-    ratio = (planar + 1e-9) / (interleaved + 1e-9)
-    return Looks("interleaved" if ratio >= 1 else "planar", max(ratio, 1 / ratio) >= _SURE)
+    readings = {
+        "interleaved": pixels.reshape(-1, h, w, c),
+        "planar": pixels.reshape(-1, c, h, w).transpose(0, 2, 3, 1),
+    }
+    low, high = sorted(_roughness(reading) + 1e-9 for reading in readings.values())
+    return Looks(smoother(readings), high / low >= _SURE)
+
+
+def smoother(readings: Mapping[str, Images]) -> str:
+    """Of several [N, H, W, C] the one that looks most like pictures; the first of equals."""
+    return min(readings, key=lambda name: _roughness(readings[name]))
 
 
 def likeliest_shape(pixels: Bytes) -> tuple[tuple[int, int, int], bool]:
@@ -43,8 +54,8 @@ def likeliest_shape(pixels: Bytes) -> tuple[tuple[int, int, int], bool]:
     return (h, w, 1), False
 
 
-def _roughness(images: Bytes) -> float:
+def _roughness(images: Images) -> float:
     """Mean difference of neighbours, down and across, of [N, H, W, C]."""
-    whole = images.astype(np.int16)
+    whole = images.astype(np.float32)
     across, down = np.abs(np.diff(whole, axis=2)), np.abs(np.diff(whole, axis=1))
     return sum(float(found.mean()) for found in (across, down) if found.size)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.errors import IngestError
-from trainer.ingest import table
+from trainer.ingest import folders, idx, npz, table
 from trainer.ingest.contract import Choices, Converted, Guess, Progress, Upload
 from trainer.ingest.kinds import kind_of
 from trainer.ingest.writing import Block, Writer, check_space
@@ -23,7 +23,12 @@ class Reader:
     blocks: Callable[[Sequence[Upload], Guess], Iterator[Block]]
 
 
-READERS = {"csv": Reader(table.guess, table.blocks)}
+READERS = {
+    "csv": Reader(table.guess, table.blocks),
+    "archive": Reader(folders.guess, folders.blocks),
+    "npz": Reader(npz.guess, npz.blocks),
+    "idx": Reader(idx.guess, idx.blocks),
+}
 
 
 def guess(files: Sequence[Upload], choices: Choices = Choices()) -> Guess:  # noqa: B008 - it is frozen
@@ -53,7 +58,7 @@ def convert(files: Sequence[Upload], choices: Choices, out: Path, progress: Prog
             for block in READERS[found.choices.kind].blocks(files, found):
                 writer.add(block)
                 progress(min(block.done, total), total)
-            return writer.finish(found.choices.kind, found.choices, found.notes)
+            return writer.finish(found)
         finally:
             writer.abandon()
 

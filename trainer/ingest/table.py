@@ -28,9 +28,10 @@ from trainer.ingest.contract import (
     Sample,
     Upload,
 )
+from trainer.ingest.names import WHOLE, class_name, in_order, renamed
 from trainer.ingest.parts import assigned
 from trainer.ingest.pictures import Looks, likeliest_shape, looks
-from trainer.ingest.writing import Block, in_order, renamed
+from trainer.ingest.writing import Block
 
 Text = tuple[str, ...]
 Ends = np.ndarray[Any, np.dtype[np.int32]]
@@ -38,7 +39,6 @@ Ends = np.ndarray[Any, np.dtype[np.int32]]
 _LABELS = ("label", "class", "target", "category", "y", "labels", "classes")
 _NO_PIXELS = ("", "id", "index", "unnamed: 0")
 """What columns are called that hold a row's own number; pandas writes one without a name."""
-_WHOLE = re.compile(r"[0-9]{1,9}(\.0*)?", re.ASCII)
 _SAMPLE_ROWS, _SHOWN_COLUMNS = 200, 20
 _HEAD = 1 << 20
 _PIXELS = {str(value): value for value in range(256)}
@@ -81,7 +81,7 @@ def guess(files: Sequence[Upload], choices: Choices) -> Guess:
         _check_same(train, _layout(parts.val, choices), parts.val)
     if choices.label is None and not _label_is_told(train):
         unsure["label"] = "No column is named label, so the first is taken to hold the class."
-    seen = in_order(dict.fromkeys(head[0], 0))
+    seen = in_order(set(head[0]))
     names = renamed(seen, choices.classes) if choices.classes and len(choices.classes) == len(seen) else seen
     images = arranged(head[1], shape, layout)
     effective = replace(
@@ -172,10 +172,10 @@ def _first_lines(upload: Upload) -> tuple[str, str]:
 
 def _is_header(cells: Text) -> bool:
     """Names, or the numbers 0, 1, 2, ... that pandas gives to columns without a name."""
-    words = [cell for cell in cells if not _WHOLE.fullmatch(cell.strip())]
+    words = [cell for cell in cells if not WHOLE.fullmatch(cell.strip())]
     if len(words) > 1:
         return True
-    numbers = [int(float(cell)) for cell in cells if _WHOLE.fullmatch(cell.strip())]
+    numbers = [int(float(cell)) for cell in cells if WHOLE.fullmatch(cell.strip())]
     counted = len(numbers) > 2 and numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
     return counted or any(word.strip().lower() in _LABELS for word in words)
 
@@ -186,8 +186,8 @@ def _label(names: Text | None, row: Text) -> int:
     for word in _LABELS:
         if word in lowered:
             return lowered.index(word)
-    usable = [i for i in range(len(row)) if not lowered or lowered[i] not in _NO_PIXELS]
-    words = [i for i in usable if not _WHOLE.fullmatch(row[i].strip())]
+    usable = [i for i in range(len(row)) if i >= len(lowered) or lowered[i] not in _NO_PIXELS]
+    words = [i for i in usable if not WHOLE.fullmatch(row[i].strip())]
     return words[0] if len(words) == 1 else next(iter(usable), 0)
 
 
@@ -302,13 +302,7 @@ def _numbers(raw: Bytes, ends: Ends, lengths: Ends) -> Bytes | None:
 
 def _simple_label(cell: bytes) -> str | None:
     """None for what has to be looked at more closely: empty, quoted, not ASCII."""
-    return _label_name(cell.decode()) if cell.isascii() and b'"' not in cell and cell.strip() else None
-
-
-def _label_name(cell: str) -> str:
-    """One name for a class, however its number is written."""
-    text = " ".join(cell.split())
-    return str(int(float(text))) if _WHOLE.fullmatch(text) else text
+    return class_name(cell.decode()) if cell.isascii() and b'"' not in cell and cell.strip() else None
 
 
 def _cell_by_cell(data: bytes, layout: Layout, first: int) -> Rows:
@@ -352,7 +346,7 @@ def _text(line: bytes, name: str, number: int) -> str:
 
 
 def _checked_label(cells: Text, layout: Layout, number: int) -> str:
-    label = _label_name(cells[layout.label])
+    label = class_name(cells[layout.label])
     if not label:
         raise _wrong("the label is missing.", layout, number, layout.label)
     return label

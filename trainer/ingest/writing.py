@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
-from trainer.errors import IngestError
-from trainer.ingest.contract import CLASS_NAME, MOST_CLASSES, VAL_FRACTION, Bytes, Choices, Converted
+from trainer.errors import IngestError, legible
+from trainer.ingest.contract import CLASS_NAME, MOST_CLASSES, VAL_FRACTION, Bytes, Choices, Converted, Guess
+from trainer.ingest.names import in_order, renamed
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -100,12 +102,13 @@ class Writer:
         self._images = {split: ArrayFile(out / f"{split}-images.npy", shape) for split in SPLITS}
         self._codes: dict[str, list[np.ndarray[Any, np.dtype[np.int32]]]] = {split: [] for split in SPLITS}
         self._known: dict[str, int] = {}
-        self._bytes = self._checked = 0
+        self._bytes = self._checked = self._resized = 0
 
     def add(self, block: Block) -> None:
         """Raises `IngestError` where the disk or the number of classes does not allow it."""
         self._codes[block.split].append(self._code(block.labels))
         self._bytes += block.images.nbytes
+        self._resized += block.resized
         if self._bytes > MOST_BYTES:
             raise IngestError(f"The images take more than {MOST_BYTES >> 30} GB, which is the limit.")
         if self._bytes - self._checked >= _CHECKED_EVERY:
@@ -113,8 +116,9 @@ class Writer:
             check_space(self._out)
         self._images[block.split].write(block.images)
 
-    def finish(self, kind: str, choices: Choices, notes: Sequence[str]) -> Converted:
+    def finish(self, guessed: Guess) -> Converted:
         """Split, name the classes, and write down what there is. Raises `IngestError`."""
+        choices = guessed.choices
         names, codes = self._labels()
         if not len(codes["train"]):
             raise IngestError("There are no training images.")
@@ -129,10 +133,22 @@ class Writer:
         counts = {split: tuple(np.bincount(labels, minlength=len(names)).tolist()) for split, labels in codes.items()}
         content = _content(self._out, self._shape, names)
         converted = Converted(
-            kind=kind, shape=self._shape, classes=names, **counts, content=content, choices=choices, notes=tuple(notes)
+            kind=str(choices.kind),
+            shape=self._shape,
+            classes=names,
+            **counts,
+            content=content,
+            choices=choices,
+            notes=(*guessed.notes, *self._notes()),
         )
         _write(self._out / "about.json", json.dumps(converted.to_dict(), ensure_ascii=False).encode())
         return converted
+
+    def _notes(self) -> Iterator[str]:
+        if self._resized:
+            total = sum(images.rows for images in self._images.values())
+            h, w, _ = self._shape
+            yield f"{self._resized:,} of {total:,} images were resized to {h} x {w}."
 
     def abandon(self) -> None:
         """Let go of the files, which someone else removes."""
@@ -141,7 +157,15 @@ class Writer:
 
     def _code(self, labels: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Each class by the order in which it was first seen."""
+        before = len(self._known)
         codes = np.array([self._known.setdefault(label, len(self._known)) for label in labels], np.int32)
+        for name in islice(reversed(self._known), len(self._known) - before):
+            if len(name) > CLASS_NAME:
+                raise IngestError(
+                    f"The class {legible(name, 40)} has {len(name):,} characters; up to {CLASS_NAME} are taken. "
+                    "Is the label really in this column?",
+                    field="label",
+                )
         if len(self._known) > MOST_CLASSES:
             raise IngestError(
                 f"There are more than {MOST_CLASSES:,} classes. Is the label really in this column?", field="label"
@@ -178,22 +202,6 @@ def stratified(labels: Labels, fraction: float, seed: int) -> Labels:
         share = int(len(places) * fraction + 1e-9)
         chosen.append(random.permutation(places)[: min(len(places) - 1, max(1, share))])
     return np.sort(np.concatenate(chosen))
-
-
-def in_order(names: Sequence[str] | dict[str, int]) -> tuple[str, ...]:
-    """Numbers by their value, anything else by the alphabet."""
-    if all(name.isascii() and name.isdigit() for name in names):
-        return tuple(sorted(names, key=int))
-    return tuple(sorted(names, key=lambda name: (name.casefold(), name)))
-
-
-def renamed(names: tuple[str, ...], given: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Raises `IngestError` where there are not as many names as classes."""
-    if given is None:
-        return tuple(name[:CLASS_NAME] for name in names)
-    if len(given) != len(names):
-        raise IngestError(f"There are {len(names):,} classes but {len(given):,} names for them.", field="classes")
-    return given
 
 
 def check_space(folder: Path) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trainer import sources
 from trainer.errors import IngestError
 from trainer.ingest import Choices, Converted, Upload, convert
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Bench:
@@ -80,3 +83,39 @@ def table(images: np.ndarray, labels: Sequence[object], *, delimiter: str = ",",
         rows.writerow(["label", *(f"pixel{number}" for number in range(1, flat.shape[1] + 1))])
     rows.writerows([label, *row] for label, row in zip(labels, flat.tolist(), strict=True))
     return out.getvalue()
+
+
+def picture(pixels: np.ndarray, kind: str = "PNG", **how: object) -> bytes:
+    """[H, W, C] as a file."""
+    out = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(out, kind, **how)
+    return out.getvalue()
+
+
+def zipped(entries: Mapping[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in entries.items():
+            packed.writestr(name, content)
+    return out.getvalue()
+
+
+def tarred(entries: Mapping[str, bytes], mode: str = "w") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as packed:  # type: ignore[call-overload]
+        for name, content in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            packed.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def arrays(**found: np.ndarray) -> bytes:
+    """As numpy.savez writes them."""
+    out = io.BytesIO()
+    np.savez(out, **found)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.astype("u1").tobytes()
