@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     audit = commands.add_parser("audit", help="who did what, newest first")
     audit.add_argument("--count", type=int, default=50, help="how many lines; 50 unless told")
     audit.set_defaults(run=_audit)
-    _add_export_command(commands)
+    _add_exchange_commands(commands)
     return parser
 
 
@@ -67,7 +67,7 @@ def _add_user_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     user.set_defaults(run=_user)
 
 
-def _add_export_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_exchange_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     export = commands.add_parser("export", help="the table of runs, a run's epochs or steps, or runs for TensorBoard")
     export.add_argument("run_ids", type=int, metavar="RUN", nargs="*", help="a run's number; none: the table of runs")
     export.add_argument("--filter", default="", metavar="TEXT", help="which runs, as the page has it: 'lr < 0.01'")
@@ -75,6 +75,13 @@ def _add_export_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
     export.add_argument("--format", choices=("csv", "json", "parquet"), default="csv", help="csv unless told")
     export.add_argument("--tensorboard", type=Path, metavar="DIR", help="event files for tensorboard --logdir DIR")
     export.set_defaults(run=_export)
+    past = commands.add_parser("import", help="past runs of other tools: tensorboard DIR, mlflow STORE, csv FILE")
+    past.add_argument(
+        "kind", choices=("tensorboard", "mlflow", "csv"), metavar="KIND", help="tensorboard, mlflow or csv"
+    )
+    past.add_argument("path", type=Path, metavar="PATH", help="a log directory, mlruns or mlflow.db, a CSV file")
+    past.add_argument("--dry-run", action="store_true", help="only say what would be imported")
+    past.set_defaults(run=_import)
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
@@ -132,3 +139,9 @@ def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     from app.exchange.command import export
 
     return export(settings, parsed)
+
+
+def _import(settings: Settings, parsed: argparse.Namespace) -> int:
+    from app.exchange.command import import_
+
+    return import_(settings, parsed)

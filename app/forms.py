@@ -168,7 +168,7 @@ def _config(values: Mapping[str, Any], errors: dict[str, str]) -> TrainConfig | 
             continue
         value = values[option.name]
         try:
-            settings[option.name] = _typed(option, value.strip()) if isinstance(value, str) else value
+            settings[option.name] = typed(option, value.strip()) if isinstance(value, str) else value
         except ValueError as error:
             errors[option.name] = str(error)
     # The limits of the other fields are told in the same answer, not one error at a time.
@@ -179,7 +179,7 @@ def _config(values: Mapping[str, Any], errors: dict[str, str]) -> TrainConfig | 
         return None
 
 
-def _typed(option: Option, text: str) -> Any:
+def typed(option: Option, text: str) -> Any:
     """Text as its field's type. Raises ValueError with a sentence."""
     if text == "":
         if option.optional:

@@ -1,19 +1,24 @@
-"""`fitroom export`."""
+"""`fitroom export` and `fitroom import`."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from app import listing, runs
 from app.clock import utc_now
 from app.config import Settings
 from app.db import Database
-from app.exchange import tables, tensorboard
+from app.exchange import importing, tables, tensorboard
+from app.exchange.importing import Planned
+from app.exchange.past import ImportProblem
 from app.exchange.sheets import WRITERS
 from app.runs import RunNotFound
 from app.schema import opened
+
+SHOWN = 20
 
 
 def export(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -59,3 +64,35 @@ def _write_table(db: Database, parsed: argparse.Namespace, query: listing.Query)
             table = tables.runs(session, query, now=utc_now())
         writer(sys.stdout.buffer, table.fields, table.rows)
     sys.stdout.flush()
+
+
+def import_(settings: Settings, parsed: argparse.Namespace) -> int:
+    """0 when all was imported or is here already, 1 when it cannot be."""
+    try:
+        found = importing.read(parsed.kind, parsed.path)
+        with opened(settings.database) as db:
+            with db.read() as session:
+                plan = importing.planned(session, found)
+            _print_plan(plan)
+            if parsed.dry_run:
+                return 0
+            with db.write() as session:
+                made = importing.carry_out(session, importing.planned(session, found), who="terminal", now=utc_now())
+    except (ImportProblem, OSError) as error:
+        print(f"fitroom: {error}", file=sys.stderr)
+        return 1
+    numbers = f": {made[0]}" if len(made) == 1 else f": {made[0]} to {made[-1]}" if made else ""
+    print(f"{len(made)} imported{numbers}; {len(plan) - len(made)} were here already.")
+    return 0
+
+
+def _print_plan(plan: Sequence[Planned]) -> None:
+    for item in plan[:SHOWN]:
+        best = "" if item.best is None else f", best validation accuracy {item.best:.2%}"
+        here = "" if item.here_as is None else f"  (here already as run {item.here_as})"
+        kept = len(item.mapped.kept)
+        more = f", {kept} more measure{'s' if kept > 1 else ''}" if kept else ""
+        epochs = "1 epoch" if item.epochs == 1 else f"{item.epochs} epochs"
+        print(f"{item.name}: {epochs}{best}{more}{here}")
+    if len(plan) > SHOWN:
+        print(f"... and {len(plan) - SHOWN} more")

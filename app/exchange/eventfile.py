@@ -157,7 +157,7 @@ def read(path: Path) -> Iterator[Scalar | HParams]:
     Raises `DamagedFile`, and OSError where the file cannot be read.
     """
     kinds: dict[str, str] = {}
-    for number, content in enumerate(_records(path), start=1):
+    for number, content in enumerate(records(path), start=1):
         try:
             event = _CLASSES["Event"].FromString(content)
         except DecodeError as error:
@@ -204,7 +204,8 @@ def _plain(value: Any) -> Any:
     return None if kind in (None, "null_value") else getattr(value, kind)
 
 
-def _records(path: Path) -> Iterator[bytes]:
+def records(path: Path) -> Iterator[bytes]:
+    """The contents of the whole records of a file. Raises `DamagedFile`."""
     with path.open("rb") as file:
         place = 0
         while True:

@@ -1,0 +1,246 @@
+"""Past runs of other tools become rows beside Fitroom's own: first a plan to look at, then all of it at once.
+
+    found = read(kind, path)                      raises ImportProblem
+    plan = planned(session, found)                what would be made of them; writes nothing
+    ids = carry_out(session, plan, who=..., now=...)
+
+An imported run has ended, whatever it was doing: no worker takes it, and it cannot be run again. A run that is here
+already is recognised by its key and left as it is.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import insert, select, text
+from sqlalchemy.orm import Session
+
+from app import audit, sparks
+from app.exchange import from_csv, from_mlflow, from_tensorboard, mapping
+from app.exchange.mapping import Mapped
+from app.exchange.past import LONGEST_NAME, Floats, PastRun
+from app.folding import config_key
+from app.forms import NAME_LENGTH, NOTES_LENGTH, TAG_LENGTH, TAGS
+from app.models import Base, Change, Epoch, Run, SeriesRow, Source, Tag
+
+READERS: dict[str, Callable[[Path], list[PastRun]]] = {
+    Source.TENSORBOARD: from_tensorboard.read,
+    Source.MLFLOW: from_mlflow.read,
+    Source.CSV: from_csv.read,
+}
+MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_KEYS_AT_A_TIME = 500
+_LONGEST_SETTING = 8000
+
+
+@dataclass(slots=True)
+class Planned:
+    """One past run, and what would become of it."""
+
+    past: PastRun
+    mapped: Mapped
+    here_as: int | None = None
+    """The number of the run that it is already."""
+
+    @property
+    def name(self) -> str:
+        return _clean(self.past.name, NAME_LENGTH) or self.past.source
+
+    @property
+    def epochs(self) -> int:
+        return len(self.mapped.numbers) or int(self.mapped.results.get("epochs_done", 0))
+
+    @property
+    def best(self) -> float | None:
+        found = _accuracies(self.mapped)
+        best = float(np.nanmax(found)) if len(found) and not np.isnan(found).all() else None
+        return best if best is not None else self.mapped.results.get("best_val_accuracy", self.last("val_accuracy"))
+
+    def last(self, column: str) -> float | None:
+        values = self.mapped.columns.get(column)
+        return self.mapped.results.get(column) if values is None or not len(values) else _finite(values[-1])
+
+
+def read(kind: str, path: Path) -> list[PastRun]:
+    """Oldest first. Raises `ImportProblem`."""
+    found = READERS[kind](path)
+    return sorted(found, key=lambda run: (run.created_at or datetime.max.replace(tzinfo=UTC), run.name))
+
+
+def planned(session: Session, found: Sequence[PastRun]) -> list[Planned]:
+    """What would be made of these; of runs that are there twice the first counts."""
+    plan = {run.key: Planned(run, mapping.of(run)) for run in reversed(found)}
+    keys = list(plan)
+    for start in range(0, len(keys), _KEYS_AT_A_TIME):
+        some = keys[start : start + _KEYS_AT_A_TIME]
+        for run_id, key in session.execute(select(Run.id, Run.source_key).where(Run.source_key.in_(some))):
+            plan[str(key)].here_as = run_id
+    return list(reversed(plan.values()))
+
+
+def carry_out(session: Session, plan: Sequence[Planned], *, who: str, now: datetime) -> list[int]:
+    """Write those that are new, and say which numbers they got. All of them or, where the session ends badly, none.
+
+    In bulk, because workers wait for the database as long as this takes.
+    """
+    new = [item for item in plan if item.here_as is None]
+    if not new:
+        return []
+    first = _next_id(session)
+    numbered = list(enumerate(new, start=first))
+    for model, rows in (
+        (Run, [_run(run_id, item, now) for run_id, item in numbered]),
+        (Tag, [{"run_id": run_id, "name": tag} for run_id, item in numbered for tag in _tags(item.past)]),
+        (Epoch, [row for run_id, item in numbered for row in _epochs(run_id, item, now)]),
+        (SeriesRow, [row for run_id, item in numbered for row in _series(run_id, item)]),
+        (Change, [row for run_id, item in numbered for row in _changes(run_id, item, now)]),
+    ):
+        if rows:
+            # The table's own insert is one statement for all rows; the model's would part them by what is None.
+            session.execute(insert(Base.metadata.tables[model.__tablename__]), rows)
+    detail = f"{len(new)} runs" if len(new) > 1 else new[0].name
+    audit.note(session, who, "imported", now=now, run_id=first if len(new) == 1 else None, detail=detail)
+    return [run_id for run_id, _ in numbered]
+
+
+def _next_id(session: Session) -> int:
+    """The number that SQLite would give; nobody else can take it before this transaction ends."""
+    used = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'runs'"))
+    return int(used or 0) + 1
+
+
+def _run(run_id: int, item: Planned, now: datetime) -> dict[str, Any]:
+    past, mapped = item.past, item.mapped
+    created = past.created_at or now
+    return {
+        "id": run_id,
+        "name": item.name,
+        "notes": _clean(past.notes, NOTES_LENGTH, lines=True),
+        "config": mapped.config,
+        "config_key": _config_key(past, mapped),
+        "source": past.source,
+        "source_key": past.key,
+        "source_info": _info(past, mapped, now),
+        "status": past.status,
+        "reason": "imported",
+        "message": _message(past),
+        "created_at": created,
+        "started_at": created,
+        "finished_at": max(past.finished_at or created, created),
+        "spark": _spark(mapped),
+        **_summary(item),
+    }
+
+
+def _message(past: PastRun) -> str:
+    return f"Imported from {_clean(past.where, 500)}."
+
+
+def _config_key(past: PastRun, mapped: Mapped) -> str:
+    """Seeds of other tools fold together too, but never with Fitroom's own: what they do not say is unknown."""
+    return config_key({**mapped.config, **mapped.other_settings, "source": str(past.source)})
+
+
+def _info(past: PastRun, mapped: Mapped, now: datetime) -> dict[str, Any]:
+    return {
+        "where": past.where,
+        "imported_at": now.isoformat(),
+        "settings": {_clean(name, 250): _plain(value) for name, value in mapped.other_settings.items()},
+        "measures": mapped.names,
+        "tags": [tag for tag in past.tags if tag not in _tags(past)],
+        "remarks": mapped.remarks,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return _finite(value)
+    return _clean(value, _LONGEST_SETTING, lines=True) if isinstance(value, str) else value
+
+
+def _summary(item: Planned) -> dict[str, Any]:
+    """The newest and the best epoch in the run's own row, as `app.metrics` keeps them."""
+    mapped = item.mapped
+    found = _accuracies(mapped)
+    best = int(np.nanargmax(found)) if len(found) and not np.isnan(found).all() else None
+    told = mapped.results.get("best_epoch")
+    return {
+        **{name: item.last(name) for name in (*MEASURES, "images_per_s")},
+        "epochs_done": int(mapped.numbers[-1]) if len(mapped.numbers) else item.epochs,
+        "best_epoch": int(mapped.numbers[best]) if best is not None else int(told) if told else None,
+        "best_val_accuracy": item.best,
+    }
+
+
+def _accuracies(mapped: Mapped) -> Floats:
+    return mapped.columns.get("val_accuracy", np.empty(0))
+
+
+def _spark(mapped: Mapped) -> bytes | None:
+    values = [_finite(value) for value in _accuracies(mapped).tolist()]
+    return sparks.pack(sparks.thinned(values)) if any(value is not None for value in values) else None
+
+
+def _epochs(run_id: int, item: Planned, now: datetime) -> Iterator[dict[str, Any]]:
+    mapped, created = item.mapped, item.past.created_at or now
+    columns = {
+        name: _values(mapped.columns.get(name), len(mapped.numbers)) for name in (*MEASURES, "lr", "images_per_s")
+    }
+    times = _values(mapped.times, len(mapped.numbers))
+    before: float | None = None
+    for place, number in enumerate(mapped.numbers.tolist()):
+        at = times[place]
+        yield {
+            "run_id": run_id,
+            "epoch": number,
+            "attempt": 1,
+            **{name: values[place] for name, values in columns.items()},
+            "seconds": None if at is None or before is None else at - before,
+            "finished_at": created if at is None else datetime.fromtimestamp(at, UTC),
+            "diverged": number in mapped.diverged,
+        }
+        before = at
+
+
+def _values(found: Floats | None, count: int) -> list[float | None]:
+    return [None] * count if found is None else [_finite(value) for value in found.tolist()]
+
+
+def _series(run_id: int, item: Planned) -> Iterator[dict[str, Any]]:
+    for name, series in item.mapped.kept.items():
+        yield {
+            "run_id": run_id,
+            "name": _clean(name, LONGEST_NAME),
+            "steps": series.steps.astype("<i8").tobytes(),
+            "values": series.values.astype("<f8").tobytes(),
+            "times": None if series.times is None else series.times.astype("<f8").tobytes(),
+        }
+
+
+def _changes(run_id: int, item: Planned, now: datetime) -> Iterator[dict[str, Any]]:
+    """What the run's own log tells, and what open tables hear."""
+    line = {"level": "info", "message": _message(item.past)}
+    yield {"run_id": run_id, "kind": "log", "data": line, "at": now}
+    yield {"run_id": run_id, "kind": "status", "data": None, "at": now}
+
+
+def _tags(past: PastRun) -> list[str]:
+    """Those that fit; the others are kept with where it came from."""
+    cleaned = dict.fromkeys(_clean(tag, 10_000) for tag in past.tags)
+    return [tag for tag in cleaned if tag and len(tag) <= TAG_LENGTH and "," not in tag][:TAGS]
+
+
+def _clean(text: str, longest: int, *, lines: bool = False) -> str:
+    """Without what cannot be shown or stored, and not longer than fits."""
+    kept = (char for char in text if unicodedata.category(char) not in ("Cc", "Cs") or (lines and char in "\n\t"))
+    return "".join(kept).strip()[:longest]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
