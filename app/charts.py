@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -26,32 +26,6 @@ def accuracy(epochs: Sequence[Epoch], *, total: int) -> Figure:
     figure = _by_epoch(epochs, "accuracy", total, hover="%{y:.2%}")
     figure["layout"]["yaxis"]["tickformat"] = ".0%"
     return figure
-
-
-def steps() -> Figure:
-    """The chart of each step's training loss, without points: the page keeps them by block, as they come."""
-    trace = go.Scatter(name="Training", uid="steps", mode="lines", line_width=1, hovertemplate="%{y:.4f}")
-    return _plain(go.Figure([trace], _layout("Epoch", showlegend=False)))
-
-
-def compare(epochs: Mapping[int, Sequence[Epoch]], names: Mapping[int, str], measure: str) -> Figure:
-    """One curve per run of `measure`, a column of the epochs: val_accuracy, val_loss, train_accuracy, train_loss."""
-    share = measure.endswith("accuracy")
-    traces = [
-        go.Scatter(
-            x=[row.epoch for row in rows],
-            y=[getattr(row, measure) for row in rows],
-            name=_plain_text(names[run_id]),
-            uid=str(run_id),
-            mode="lines+markers" if len(rows) <= 60 else "lines",
-            hovertemplate="%{y:.2%}" if share else "%{y:.4f}",
-        )
-        for run_id, rows in epochs.items()
-    ]
-    figure = go.Figure(traces, _layout("Epoch", showlegend=False))
-    if share:
-        figure.update_yaxes(tickformat=".0%")
-    return _plain(figure)
 
 
 def _by_epoch(epochs: Sequence[Epoch], measure: str, total: int, *, hover: str) -> Figure:
@@ -80,21 +54,15 @@ def _tick(total: int) -> int:
     return next(step for step in steps if total <= 10 * step)
 
 
-def _layout(x_title: str, *, showlegend: bool = True) -> go.Layout:
+def _layout(x_title: str) -> go.Layout:
     return go.Layout(
         template="none",
-        showlegend=showlegend,
         hovermode="x unified",
         margin={"l": 52, "r": 12, "t": 8, "b": 40},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         xaxis={"title": {"text": x_title, "standoff": 8}},
         yaxis={"rangemode": "normal"},
     )
-
-
-def _plain_text(name: str) -> str:
-    """Plotly reads a small HTML in names; a run's name is text."""
-    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _plain(figure: go.Figure) -> Figure:

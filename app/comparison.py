@@ -1,80 +1,220 @@
-"""Several runs side by side: their curves, and where their settings differ."""
+"""Several runs side by side: what they reached, where their settings differ, what that says.
+
+Curves are read by `app.curves`, drawn by the page.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel
+import numpy as np
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import charts, metrics
+from app import settings_diff, statistics
 from app.models import Run
+from app.outcomes import OUTCOMES, Outcome
 from app.schemas import RunOut
-from trainer import sources
+from app.settings_diff import Grouping, Setting
 from trainer.config import OPTIONS
 
-COLORS = 10
+COLORS, DASHES = 10, 5
+"""Of the page's palette: fifty runs look different, and more are told apart by pointing at them."""
+NOT_A_CAUSE = {"seed", "device", "num_workers", "loading"}
+"""Settings that are left out when it is asked which of them matter."""
 
 
 class ComparedRun(RunOut):
-    color: int = 0
-    """Place in the page's palette of ten."""
-
-
-class Difference(BaseModel):
-    name: str
-    label: str
-    values: list[str]
+    color: int = Field(default=0, description="Place in the page's palette of ten.")
+    dash: int = Field(default=0, description="Place in the page's five patterns of lines.")
 
 
 class Comparison(BaseModel):
     runs: list[ComparedRun]
-    figures: dict[str, dict[str, Any]]
-    diff: list[Difference]
-    same: list[Difference]
+    diff: list[Setting] = Field(description="The settings in which the runs differ.")
+    same: list[Setting] = Field(description="The settings that all of them share.")
+
+
+class Column(BaseModel):
+    """One value of each run, in their order: for scatter plots and parallel coordinates."""
+
+    key: str
+    label: str
+    kind: Literal["percent", "loss", "number", "duration", "instant", "text"]
+    setting: bool
+    better: int = Field(default=0, description="1 where higher is better, -1 where lower is.")
+    values: list[float | str | None]
+
+
+class ImportanceOut(BaseModel):
+    words: str = Field(description="How far to believe it, or why there is none.")
+    runs: int
+    explained: float | None = Field(
+        default=None, description="Share of the variance among unseen runs that is explained."
+    )
+    settings: list[dict[str, Any]] = Field(default=[], description="By setting its share of that, the largest first.")
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Runs in groups, what each reached, and how two of them differ."""
+
+    grouping: Grouping
+    rows: list[statistics.Summary]
+    a: int
+    b: int
+    verdict: statistics.Verdict | None
+
+    @property
+    def pairs(self) -> int:
+        return len(self.rows) * (len(self.rows) - 1) // 2
 
 
 def of(session: Session, run_ids: Sequence[int], *, now: datetime) -> Comparison:
     """The runs in the order asked for; numbers that are no run are left out."""
-    wanted = [run_id for run_id in dict.fromkeys(run_ids) if 0 < run_id < 2**63]
+    wanted = [run_id for run_id in run_ids if 0 < run_id < 2**63]
     found = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(wanted)))}
     rows = [found[run_id] for run_id in wanted if run_id in found]
-    epochs = metrics.epochs_of(session, [run.id for run in rows])
-    names = {run.id: run.name for run in rows}
-    settings = [_setting(name, rows) for name in OPTIONS]
+    settings = settings_diff.of([run.config for run in rows]) if rows else []
     return Comparison(
-        runs=[
-            ComparedRun(**RunOut.of(run, now=now).model_dump(), color=place % COLORS) for place, run in enumerate(rows)
-        ],
-        figures={
-            measure: charts.compare(epochs, names, measure)
-            for measure in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
-        },
-        diff=[setting for setting in settings if len(set(setting.values)) > 1],
+        runs=[_compared(run, place, now) for place, run in enumerate(rows)],
+        diff=settings_diff.differing(settings),
         same=[setting for setting in settings if len(set(setting.values)) == 1],
     )
 
 
-def shown(name: str, value: Any) -> str:
-    """A setting's value as a person reads it."""
-    option = OPTIONS.get(name)
-    if value is None:
-        return option.empty if option and option.empty else "–"
-    if name == "dataset":
-        return sources.label(value)
-    if isinstance(value, bool):
-        return "On" if value else "Off"
-    if option and option.choices:
-        return dict(option.choices).get(value, str(value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def columns(compared: Comparison) -> list[Column]:
+    """Every setting, metric and cost that is not the same for all runs."""
+    found = [_of_outcome(outcome, compared.runs) for outcome in OUTCOMES.values()]
+    found += [_of_setting(setting, compared.runs) for setting in compared.diff]
+    found += [_of_attribute("epochs_done", "Epochs done", compared.runs), _started(compared.runs)]
+    return [column for column in found if len({value for value in column.values if value is not None}) > 1]
 
 
-def _setting(name: str, rows: Sequence[Run]) -> Difference:
-    option = OPTIONS[name]
+def groups(compared: Comparison, grouping: str, outcome: Outcome, *, a: int = -1, b: int = -1) -> Groups:
+    """By `grouping`, a name of `groupings`; `a` and `b` are the two groups that are held against each other.
+
+    -1 leaves the choice: the best as B and the next as A, of those with several runs where there are two of them.
+    """
+    known = groupings(compared)
+    chosen = known.get(grouping, known[settings_diff.SEEDS])
+    values = [_values(compared, chosen, group, outcome) for group in range(len(chosen.groups))]
+    rows = [statistics.summary(label, of_group, outcome) for label, of_group in zip(chosen.groups, values, strict=True)]
+    best = _ranked(rows, outcome)
+    b = b if 0 <= b < len(rows) else next((place for place in best if place != a), 0)
+    a = a if 0 <= a < len(rows) else next((place for place in best if place != b), b)
+    return Groups(chosen, rows, a, b, statistics.difference(values[a], values[b], outcome) if a != b else None)
+
+
+def _ranked(rows: Sequence[statistics.Summary], outcome: Outcome) -> list[int]:
+    """Places of the groups, those of several runs first, and of these the best."""
+    sign = -1 if outcome.higher_is_better else 1
+    known = [place for place, row in enumerate(rows) if row.mean is not None]
+    return sorted(known, key=lambda place: (rows[place].runs < 2, sign * (rows[place].mean or 0.0)))
+
+
+def groupings(compared: Comparison) -> dict[str, Grouping]:
+    in_order = {setting.name: setting for setting in (*compared.diff, *compared.same)}
+    found = settings_diff.groupings([in_order[name] for name in OPTIONS if name in in_order])
+    seeds = found[settings_diff.SEEDS]
+    return found | {seeds.name: replace(seeds, groups=_names(compared, seeds) or seeds.groups)}
+
+
+def _names(compared: Comparison, grouping: Grouping) -> list[str]:
+    """What the runs of each group are called, where they share a name that no other group has; else nothing."""
+    names = [{compared.runs[place].name for place in grouping.members(group)} for group in range(len(grouping.groups))]
+    shared = [next(iter(name)) for name in names if len(name) == 1]
+    return shared if len(shared) == len(names) == len(set(shared)) else []
+
+
+def front(compared: Comparison) -> list[ComparedRun]:
+    """The runs that no other beats in best accuracy, time and parameters at once; the most accurate first."""
+    known = [run for run in compared.runs if None not in (run.best_val_accuracy, run.duration_s, run.parameters)]
+    if not known:
+        return []
+    values = np.array([[run.best_val_accuracy, -(run.duration_s or 0), -(run.parameters or 0)] for run in known])
+    return sorted((known[place] for place in statistics.front(values)), key=lambda run: -(run.best_val_accuracy or 0))
+
+
+def importance(compared: Comparison, outcome: Outcome) -> ImportanceOut:
+    """Which of the settings that differ matter for the outcome."""
+    places = [place for place, run in enumerate(compared.runs) if outcome.of(run) is not None]
+    chosen = {setting.name: setting for setting in compared.diff if setting.name not in NOT_A_CAUSE}
+    target = [outcome.of(compared.runs[place]) or 0.0 for place in places]
+    if not chosen:
+        return ImportanceOut(words="These runs do not differ in any setting that could matter.", runs=len(places))
+    if len(places) < statistics.FEWEST_RUNS:
+        return ImportanceOut(
+            words=f"{len(places)} runs are too few to tell which setting matters; it takes at least "
+            f"{statistics.FEWEST_RUNS}.",
+            runs=len(places),
+        )
+    if np.ptp(target) == 0:
+        return ImportanceOut(
+            words="All of these runs reached the same, so no setting made a difference.", runs=len(places)
+        )
+    table = {name: [_of_setting(setting, compared.runs).values[i] for i in places] for name, setting in chosen.items()}
+    found = statistics.importance(table, target)
+    return ImportanceOut(
+        words=_believable(found, outcome),
+        runs=found.runs,
+        explained=found.explained,
+        settings=[
+            {"name": name, "label": chosen[name].label, "share": share, "spread": spread}
+            for name, (share, spread) in found.shares.items()
+        ],
+    )
+
+
+def _believable(found: statistics.Importance, outcome: Outcome) -> str:
+    of_what = outcome.label.lower()
+    if found.explained < statistics.USABLE:
+        return (
+            f"From these {found.runs} runs the settings do not tell the {of_what} of a run that was left out, so the "
+            "shares below say nothing. More runs, or fewer settings that change at once, would help."
+        )
+    return (
+        f"From their settings alone, {found.explained:.0%} of how the {of_what} varies can be told for runs that were "
+        "left out. Settings that always change together share their importance."
+    )
+
+
+def _compared(run: Run, place: int, now: datetime) -> ComparedRun:
+    shown = RunOut.of(run, now=now).model_dump()
+    return ComparedRun(**shown, color=place % COLORS, dash=place // COLORS % DASHES)
+
+
+def _values(compared: Comparison, grouping: Grouping, group: int, outcome: Outcome) -> list[float]:
+    values = (outcome.of(compared.runs[place]) for place in grouping.members(group))
+    return [value for value in values if value is not None]
+
+
+def _of_outcome(outcome: Outcome, runs: Sequence[ComparedRun]) -> Column:
+    values: list[float | str | None] = [outcome.of(run) for run in runs]
+    better = 1 if outcome.higher_is_better else -1
+    return Column(key=outcome.key, label=outcome.label, kind=outcome.kind, setting=False, better=better, values=values)
+
+
+def _of_setting(setting: Setting, runs: Sequence[ComparedRun]) -> Column:
+    """Numbers stay numbers; of anything else, and where a number may be left empty, the words."""
+    option = OPTIONS[setting.name]
+    numeric = option.kind in ("integer", "number")
     values = [
-        shown(name, run.config.get(name, option.default)) if option.applies_to(run.config) else "–" for run in rows
+        None if shown == settings_diff.ABSENT else run.config.get(setting.name, option.default) if numeric else shown
+        for run, shown in zip(runs, setting.values, strict=True)
     ]
-    return Difference(name=name, label=option.label, values=values)
+    kind: Literal["number", "text"] = "number" if numeric else "text"
+    return Column(key=setting.name, label=setting.label, kind=kind, setting=True, values=values)
+
+
+def _of_attribute(name: str, label: str, runs: Sequence[ComparedRun]) -> Column:
+    return Column(key=name, label=label, kind="number", setting=False, values=[getattr(run, name) for run in runs])
+
+
+def _started(runs: Sequence[ComparedRun]) -> Column:
+    values: list[float | str | None] = [None if run.started_at is None else run.started_at.timestamp() for run in runs]
+    return Column(key="started_at", label="Started", kind="instant", setting=False, values=values)

@@ -19,7 +19,21 @@ from app.live import Live
 from app.machine import Machine
 from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
 from app.readiness import Readiness
-from app.routes import account, api, assets, bring, datasets, exchange, health, images, pages, streams, uploads
+from app.routes import (
+    account,
+    api,
+    assets,
+    bring,
+    compare,
+    compare_api,
+    datasets,
+    exchange,
+    health,
+    images,
+    pages,
+    streams,
+    uploads,
+)
 from app.schema import migrate
 from app.sidecar import Sidecar
 from app.state import State
@@ -85,7 +99,21 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.fitroom = state
-    for module in (account, pages, exchange, api, uploads, streams, images, bring, datasets, assets, health):
+    for module in (
+        account,
+        compare,
+        pages,
+        exchange,
+        api,
+        compare_api,
+        uploads,
+        streams,
+        images,
+        bring,
+        datasets,
+        assets,
+        health,
+    ):
         app.include_router(module.router)
     errors.install(app)
     # What is uploaded goes to the disk as it comes, and `Uploads` sees to the limit of what all files have together.

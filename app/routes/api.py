@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from app import (
     actions,
-    comparison,
+    curves,
     evaluation,
     forms,
     images,
@@ -36,6 +36,9 @@ router = APIRouter(
     responses={status: {"model": Problem} for status in (404, 422)},
     generate_unique_id_function=lambda route: route.name,
 )
+
+
+_FLOATS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 
 
 async def _content(request: Request) -> bytes:
@@ -246,8 +249,12 @@ def delete_run(run_id: int, shared: Shared, who: Who) -> None:
     actions.delete(shared, run_id, who)
 
 
-@router.get("/compare")
-def compare_runs(shared: Shared, runs: Annotated[list[int], Query(max_length=100)]) -> comparison.Comparison:
-    """The curves of several runs over each other, as Plotly figures, and what differs between their settings."""
+@router.get("/runs/{run_id}/steps", response_class=Response, responses=_FLOATS)
+def get_steps(
+    run_id: int, shared: Shared, after: Annotated[int, Query(ge=-1, le=10**10, description="Only steps after it.")] = -1
+) -> Response:
+    """The training loss of every step, as plain little-endian float32 numbers; NaN where it was not finite."""
     with shared.db.read() as session:
-        return comparison.of(session, runs, now=shared.clock())
+        runs.get(session, run_id)
+        losses = curves.steps_of(session, run_id, after=after)
+    return Response(losses.astype("<f4", copy=False).tobytes(), media_type="application/octet-stream")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from app import actions, charts, columns, comparison, evaluation, forms, hard, images, listing, metrics, paired, runs
+from app import actions, charts, columns, evaluation, forms, hard, images, listing, metrics, paired, runs, settings_diff
 from app.access import Who
 from app.actions import Form, dataset_choices, device_choices, submit, values_of
 from app.forms import FormError
@@ -92,7 +91,6 @@ def show_run(
     with shared.db.read() as session:
         run = runs.get(session, run_id)
         epochs = metrics.epochs(session, run_id)
-        steps = metrics.steps(session, run_id)
         told = _told(session, run_id, epoch)
         context = {
             "log": metrics.log_lines(session, run_id),
@@ -111,9 +109,7 @@ def show_run(
             "figures": {
                 "loss": charts.loss(epochs, total=shown.epochs),
                 "accuracy": charts.accuracy(epochs, total=shown.epochs),
-                "steps": charts.steps(),
             },
-            "step_blocks": [asdict(block) for block in steps],
             "time_parts": TIME_PARTS,
             "has_weights": shared.settings.weights(run_id).exists(),
             "show": show,
@@ -227,27 +223,6 @@ def show_pair(
     return templates.TemplateResponse(request, "paired.html", context)
 
 
-@router.get("/compare")
-def show_comparison(
-    request: Request, shared: Shared, runs: Annotated[list[int] | None, Query(max_length=100)] = None
-) -> Response:
-    wanted = runs or []
-    with shared.db.read() as session:
-        compared = comparison.of(session, wanted, now=shared.clock())
-        cursor = metrics.cursor(session)
-    address = "&".join(f"runs={run.id}" for run in compared.runs)
-    context = {
-        "runs": compared.runs,
-        "figures": compared.figures,
-        "diff": compared.diff,
-        "same": compared.same,
-        "figures_url": f"/api/v1/compare?{address}",
-        "stream_url": f"/api/v1/events?after={cursor}",
-        "nav": "runs",
-    }
-    return templates.TemplateResponse(request, "compare.html", context)
-
-
 def _table(shared: State, query: listing.Query) -> dict[str, Any]:
     now = shared.clock()
     with shared.db.read() as session:
@@ -319,7 +294,7 @@ def _config_rows(run: Run) -> list[dict[str, Any]]:
         {
             "name": name,
             "label": option.label,
-            "value": comparison.shown(name, run.config.get(name, option.default)),
+            "value": settings_diff.shown(name, run.config.get(name, option.default)),
             "is_default": run.config.get(name, option.default) == option.default,
         }
         for name, option in OPTIONS.items()

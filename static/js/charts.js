@@ -1,40 +1,14 @@
 // Plotly in the page's own colours. The figures come from the server (app/charts.py); this adds theme and life.
 
-/** @type {Map<string, string>} resolved once a theme: asking costs a layout, and charts are drawn while a CPU trains */
-const resolved = new Map();
-document.addEventListener("fitroom:theme", () => resolved.clear());
-
-/** A token's colour as the browser resolves it, light or dark. @param {string} token */
-export function color(token) {
-  const known = resolved.get(token) ?? resolve(token);
-  resolved.set(token, known);
-  return known;
-}
-
-/** @param {string} token */
-function resolve(token) {
-  const probe = document.body.appendChild(document.createElement("i"));
-  probe.style.color = `var(--${token})`;
-  const value = getComputedStyle(probe).color;
-  probe.remove();
-  return value;
-}
+import { color } from "./colors.js";
 
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
-const POINTS = 2000;
-/** Share of the main thread that a paced chart may take: the page may run on the very cores that train. */
-const SHARE = 0.01;
 
 export class Chart {
   #element;
   #figure;
   #tokens;
   #queued = 0;
-  #drawnAt = -Infinity;
-  #everyMs;
-  #lastedMs = 0;
-  /** @type {(() => void) | null} */
-  #fill = null;
   /** @type {(() => void)[]} */
   #afterDraw = [];
 
@@ -42,20 +16,20 @@ export class Chart {
    * @param {HTMLElement} element
    * @param {{data: any[], layout: any}} figure
    * @param {string[]} tokens one colour token per trace
-   * @param {{everyMs?: number}} [options] redraw at most once in so many milliseconds, and less often where a drawing takes long
    */
-  constructor(element, figure, tokens, { everyMs = 0 } = {}) {
+  constructor(element, figure, tokens) {
     this.#element = element;
     this.#figure = figure;
     this.#tokens = tokens;
-    this.#everyMs = everyMs;
+    // The library is 5 MB of script: what does not need it must not wait for it.
+    if (!globalThis.Plotly) document.getElementById("plotly")?.addEventListener("load", () => this.#schedule());
     document.addEventListener("fitroom:theme", () => this.#schedule());
     document.addEventListener("visibilitychange", () => this.#schedule());
     this.#schedule();
   }
 
   /**
-   * Replace a trace's points; they are drawn at the next frame, or when the pace allows.
+   * Replace a trace's points; they are drawn at the next frame.
    * @param {number} trace @param {(number | null)[]} x @param {(number | null)[]} y @param {() => void} [drawn]
    */
   set(trace, x, y, drawn) {
@@ -64,33 +38,14 @@ export class Chart {
     this.#schedule();
   }
 
-  /** Ask for points only when it is time to draw: `fill` calls `set`. @param {() => void} fill */
-  soon(fill) {
-    this.#fill = fill;
-    this.#schedule();
-  }
-
-  /** Replace all traces. @param {any[]} data @param {string[]} tokens */
-  replace(data, tokens) {
-    this.#figure.data = data;
-    this.#tokens = tokens;
-    this.#schedule();
-  }
-
   #schedule() {
-    if (this.#queued || document.visibilityState === "hidden") return;
-    const pace = this.#everyMs && Math.max(this.#everyMs, this.#lastedMs / SHARE);
-    const wait = Math.max(0, this.#drawnAt + pace - performance.now());
-    this.#queued = setTimeout(() => requestAnimationFrame(() => this.#draw()), wait);
+    if (this.#queued || !globalThis.Plotly || document.visibilityState === "hidden") return;
+    this.#queued = requestAnimationFrame(() => this.#draw());
   }
 
   #draw() {
-    this.#drawnAt = performance.now();
-    this.#fill?.();
-    this.#fill = null;
     this.#queued = 0;
     globalThis.Plotly.react(this.#element, this.#themedData(), this.#themedLayout(), CONFIG);
-    this.#lastedMs = performance.now() - this.#drawnAt;
     for (const drawn of this.#afterDraw.splice(0)) drawn();
   }
 
@@ -119,29 +74,4 @@ export class Chart {
       yaxis: { ...axis, ...layout.yaxis, ...scale },
     };
   }
-}
-
-/**
- * At most `POINTS` of a curve, keeping the least and the greatest of every stretch, so that no spike is lost.
- * @param {number[]} x @param {(number | null)[]} y @returns {[number[], (number | null)[]]}
- */
-export function thinned(x, y) {
-  if (x.length <= POINTS) return [x, y];
-  const stretch = Math.ceil(x.length / (POINTS / 2));
-  /** @type {number[]} */ const keptX = [];
-  /** @type {(number | null)[]} */ const keptY = [];
-  for (let start = 0; start < x.length; start += stretch) {
-    const end = Math.min(start + stretch, x.length);
-    let low = start, high = start;
-    for (let i = start; i < end; i++) {
-      if (y[i] === null) continue;
-      if (y[low] === null || /** @type {number} */ (y[i]) < /** @type {number} */ (y[low])) low = i;
-      if (y[high] === null || /** @type {number} */ (y[i]) > /** @type {number} */ (y[high])) high = i;
-    }
-    for (const i of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) {
-      keptX.push(x[i]);
-      keptY.push(y[i]);
-    }
-  }
-  return [keptX, keptY];
 }

@@ -1,7 +1,12 @@
-// The compare page: each chart shows all runs; a run that still trains grows here too.
+// The compare page: curves, table, parallel coordinates and scatter plot of the same runs, which follow each other.
 
-import { Chart } from "./charts.js";
-import { fill } from "./format.js";
+import { CurveCharts } from "./compare/curves.js";
+import { EpochData } from "./compare/epochs.js";
+import { Legend } from "./compare/legend.js";
+import { Plots } from "./compare/plots.js";
+import { replaceFrom } from "./compare/parts.js";
+import { View } from "./compare/view.js";
+import { fill, localTimes } from "./format.js";
 import { paced } from "./pace.js";
 import { over, showBadge } from "./status.js";
 import { Stream } from "./stream.js";
@@ -9,42 +14,105 @@ import { Stream } from "./stream.js";
 const root = document.getElementById("comparison");
 const REFRESH_MS = 1000;
 
-class Comparison {
-  #charts = new Map();
-  #ids = new Set();
-  #refreshSoon = paced(() => void this.#refresh(), REFRESH_MS);
-  #root;
+/** @param {string} id @returns {any} */
+const byId = (id) => document.getElementById(id);
 
-  /** @param {HTMLElement} element @param {{figures: Record<string, any>, runs: any[]}} page */
+class Comparison {
+  #root;
+  #runs;
+  #view;
+  #data;
+  #curves;
+  #plots;
+  /** @type {Set<number>} runs that have done an epoch since the last look */
+  #news = new Set();
+  #refreshSoon = paced(() => void this.#refresh(), REFRESH_MS);
+
+  /** @param {HTMLElement} element @param {any} page */
   constructor(element, page) {
     this.#root = element;
-    this.#ids = new Set(page.runs.map((run) => run.id));
-    for (const [name, figure] of Object.entries(page.figures)) {
-      const chart = /** @type {HTMLElement} */ (document.getElementById(`chart-${name}`));
-      this.#charts.set(name, new Chart(chart, figure, tokens(page.runs)));
+    this.#runs = new Map(page.runs.map((/** @type {any} */ run) => [run.id, run]));
+    this.#view = new View([byId("view"), byId("judge"), byId("scatter-view")], (name) => void this.#changed(name));
+    this.#data = new EpochData(page.address);
+    const legend = new Legend(byId("legend"), byId("legend-all"), {
+      onChange: () => this.#curves.draw(),
+      onPoint: (key) => (this.#curves.strong = key),
+    });
+    this.#curves = new CurveCharts(element, page, this.#data, this.#view, legend);
+    this.#plots = new Plots(page, this.#view, (ids) => this.#choose(ids));
+    void this.#curves.changed("show");
+    localTimes(element);
+    if (page.runs.some(this.#trains)) {
+      new Stream(element.dataset.streamUrl ?? "", { run: ({ run }) => this.#update(run) });
     }
-    if (page.runs.some((run) => !over(run))) {
-      new Stream(element.dataset.streamUrl ?? "", { run: ({ run }) => this.#ids.has(run.id) && this.#refreshSoon() });
-    }
+    this.#workOutImportance();
+    byId("groups").addEventListener("change", (/** @type {Event} */ event) => {
+      const { name, value } = /** @type {HTMLSelectElement} */ (event.target);
+      this.#view.set(name, value);
+      void this.#showGroups();
+    });
   }
 
-  async #refresh() {
-    const answer = await fetch(this.#root.dataset.figuresUrl ?? "");
-    if (!answer.ok) return;
-    const { figures, runs } = await answer.json();
-    for (const [name, chart] of this.#charts) chart.replace(figures[name].data, tokens(runs));
-    for (const run of runs) {
-      const row = this.#root.querySelector(`tr[data-run-id="${run.id}"]`);
-      if (!row) continue;
+  #trains = (/** @type {any} */ run) => !over(run);
+
+  /** @param {any} run as the stream tells it */
+  #update(run) {
+    const known = this.#runs.get(run.id);
+    if (!known) return;
+    known.steps_per_epoch = run.steps_per_epoch;
+    const row = /** @type {HTMLElement | null} */ (this.#root.querySelector(`tr[data-run-id="${run.id}"]`));
+    if (row) {
       fill(row, run);
       showBadge(row, ".badge", run);
     }
+    this.#news.add(run.id);
+    this.#refreshSoon();
+  }
+
+  async #refresh() {
+    const ids = [...this.#news];
+    this.#news.clear();
+    await this.#data.more(ids);
+    await this.#curves.load();
+  }
+
+  /** @param {string} name of the field that changed */
+  async #changed(name) {
+    this.#plots.draw();
+    this.#showSmoothing();
+    if (name === "group" || name === "metric") await this.#showGroups();
+    if (name === "metric") this.#workOutImportance();
+    await this.#curves.changed(name);
+  }
+
+  #showGroups() {
+    return replaceFrom(this.#view.url("/compare/groups"), byId("groups"));
+  }
+
+  #showSmoothing() {
+    byId("smooth-shown").textContent = this.#view.smooth ? this.#view.smooth.toFixed(2) : "off";
+  }
+
+  /** Only these runs, everywhere; null for all. @param {Set<number> | null} ids */
+  #choose(ids) {
+    this.#curves.chosen = ids;
+    for (const row of /** @type {NodeListOf<HTMLElement>} */ (this.#root.querySelectorAll("tr[data-run-id]"))) {
+      row.hidden = ids !== null && !ids.has(Number(row.dataset.runId));
+    }
+    byId("chosen").textContent = ids ? `${ids.size} of ${this.#runs.size}` : "";
+    byId("choose-all").hidden = ids === null;
+  }
+
+  /** It takes the server a moment, so it waits until somebody looks. */
+  #workOutImportance() {
+    const place = byId("importance");
+    const seen = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      seen.disconnect();
+      void replaceFrom(this.#view.url("/compare/importance"), place, "[data-importance]");
+    }, { rootMargin: "200px" });
+    seen.observe(place);
   }
 }
 
-/** @param {{color: number}[]} runs */
-function tokens(runs) {
-  return runs.map((run) => `series-${run.color}`);
-}
-
-if (root) new Comparison(root, JSON.parse(document.getElementById("comparison-data")?.textContent ?? "{}"));
+if (root) new Comparison(root, JSON.parse(byId("comparison-data").textContent));

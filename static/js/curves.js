@@ -1,6 +1,9 @@
 // A run's curves: what the page was made with, and what the stream brings, keyed so that nothing doubles.
 
-import { Chart, thinned } from "./charts.js";
+import { Chart } from "./charts.js";
+import { paced } from "./pace.js";
+import { LineChart } from "./plot/lines.js";
+import { smoothed } from "./smooth.js";
 
 /** @typedef {{epoch: number, finished_at: string, [measure: string]: any}} EpochRow */
 /** @typedef {{epoch: number, first_step: number, attempt: number, losses: (number | null)[]}} Block */
@@ -38,19 +41,29 @@ function note(measure, row) {
   points.push({ measure, epoch: row.epoch, finished_at: Date.parse(row.finished_at) / 1000, drawn_at: Date.now() / 1000 });
 }
 
+/** Steps of which room is made at first; it doubles. */
+const ROOM = 4096;
+
+/** The training loss of every step, as exactly as the chart is wide; zooming in comes down to the steps themselves. */
 export class StepCurve {
-  /** @type {Map<number, Block>} */
-  #blocks = new Map();
+  #losses = new Float32Array(ROOM).fill(NaN);
+  #count = 0;
+  #attempt = 0;
+  /** @type {Block[] | null} those that came before what was recorded already; null once that is here */
+  #early = [];
   #chart;
   #perEpoch;
+  #smooth;
+  #drawSoon = paced(() => this.#draw(), 1000);
 
-  /** @param {Block[]} blocks @param {any} figure @param {number | null} perEpoch */
-  constructor(blocks, figure, perEpoch) {
-    for (const block of blocks) this.#blocks.set(block.first_step, block);
+  /** @param {string} url of the losses recorded so far, float32 @param {number | null} perEpoch steps @param {HTMLInputElement} smooth */
+  constructor(url, perEpoch, smooth) {
     this.#perEpoch = perEpoch ?? 1;
+    this.#smooth = smooth;
     const element = /** @type {HTMLElement} */ (document.getElementById("chart-steps"));
-    this.#chart = new Chart(element, figure, ["train"], { everyMs: 1000 });
-    this.#show();
+    this.#chart = new LineChart(element, { onDrawn: () => (element.dataset.points = String(this.#count)) });
+    smooth.addEventListener("input", () => this.#draw());
+    void this.#load(url);
   }
 
   /** @param {number | null} perEpoch */
@@ -60,36 +73,47 @@ export class StepCurve {
 
   /** Share of the run's steps so far, in epochs. */
   get epochs() {
-    let last = 0;
-    for (const block of this.#blocks.values()) last = Math.max(last, block.first_step + block.losses.length);
-    return last / this.#perEpoch;
+    return this.#count / this.#perEpoch;
   }
 
   /** @param {Block} block */
   add(block) {
-    const end = block.first_step + block.losses.length;
-    for (const [first, old] of this.#blocks) {
-      // A later attempt does its epoch anew, and a whole epoch's block takes the place of its parts.
-      const replaced = old.epoch === block.epoch && (old.attempt < block.attempt || (first >= block.first_step && first < end));
-      if (replaced) this.#blocks.delete(first);
-    }
-    this.#blocks.set(block.first_step, block);
-    this.#show();
+    // A later attempt begins anew from an epoch's start: what lies beyond was the lost one's.
+    if (this.#attempt && block.attempt > this.#attempt) this.#count = Math.min(this.#count, block.first_step);
+    this.#attempt = Math.max(this.#attempt, block.attempt);
+    this.#early?.push(block);
+    this.#put(block.first_step, block.losses);
+    this.#drawSoon();
   }
 
-  #show() {
-    this.#chart.soon(() => this.#draw());
+  /** @param {string} url */
+  async #load(url) {
+    const answer = await fetch(url);
+    const early = this.#early ?? [];
+    this.#early = null;
+    if (answer.ok) this.#put(0, new Float32Array(await answer.arrayBuffer()));
+    for (const block of early) this.#put(block.first_step, block.losses);
+    this.#draw();
+  }
+
+  /** @param {number} first @param {ArrayLike<number | null>} losses */
+  #put(first, losses) {
+    const end = first + losses.length;
+    if (end > this.#losses.length) {
+      const larger = new Float32Array(Math.max(end, 2 * this.#losses.length)).fill(NaN);
+      larger.set(this.#losses.subarray(0, this.#count));
+      this.#losses = larger;
+    }
+    if (first > this.#count) this.#losses.fill(NaN, this.#count, first);
+    for (let i = 0; i < losses.length; i++) this.#losses[first + i] = losses[i] ?? NaN;
+    this.#count = Math.max(this.#count, end);
   }
 
   #draw() {
-    /** @type {number[]} */ const x = [];
-    /** @type {(number | null)[]} */ const y = [];
-    for (const block of [...this.#blocks.values()].sort((a, b) => a.first_step - b.first_step)) {
-      block.losses.forEach((loss, place) => {
-        x.push((block.first_step + place + 1) / this.#perEpoch);
-        y.push(loss);
-      });
-    }
-    this.#chart.set(0, ...thinned(x, y));
+    const y = this.#losses.subarray(0, this.#count), weight = Number(this.#smooth.value);
+    const x = Float64Array.from(y, (_, step) => (step + 1) / this.#perEpoch);
+    const curve = { key: "steps", label: "Training loss", x, y, token: "train" };
+    const curves = weight ? [{ ...curve, faint: true }, { ...curve, y: smoothed(y, weight) }] : [curve];
+    this.#chart.show({ curves, xLabel: "Epoch", yKind: "loss" });
   }
 }

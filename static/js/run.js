@@ -19,7 +19,7 @@ const page = JSON.parse(byId("run-data").textContent ?? "{}");
 class RunPage {
   #run = page.run;
   #seenAt = performance.now();
-  #steps = new StepCurve(page.blocks, page.figures.steps, page.run.steps_per_epoch);
+  #steps = new StepCurve(`/api/v1/runs/${page.run.id}/steps`, page.run.steps_per_epoch, /** @type {HTMLInputElement} */ (byId("smooth")));
   #epochs = new EpochCurves(page.epochs, page.figures);
   #table = new EpochTable(byId("epochs"));
   #log = new Log(byId("log"));

@@ -34,8 +34,3 @@ def test_a_value_that_was_not_finite_is_a_gap():
 )
 def test_epochs_are_marked_at_round_numbers(total: int, tick: int):
     assert charts.loss([], total=total)["layout"]["xaxis"]["dtick"] == tick
-
-
-def test_a_runs_name_is_text_in_a_chart_too():
-    figure = charts.compare({1: [row(1)]}, {1: "<b>&</b>"}, "val_loss")
-    assert figure["data"][0]["name"] == "&lt;b&gt;&amp;&lt;/b&gt;"

@@ -340,16 +340,6 @@ def test_a_run_that_is_not_over_is_not_deleted(client: TestClient, db: Database,
     assert "cancel it before deleting it" in answer.text
 
 
-def test_comparing_shows_only_the_settings_that_differ(client: TestClient):
-    for lr in (0.1, 0.01):
-        client.post("/api/v1/runs", json={"lr": lr})
-    page = client.get("/compare?runs=1&runs=2&runs=77").text
-    table = re.search(r'id="differences".*?</table>', page, re.DOTALL)
-    assert table is not None
-    assert re.findall(r'<th scope="row">(.*?)</th>', table[0]) == ["Learning rate"]
-    assert re.findall(r"<td>(.*?)</td>", table[0]) == ["0.1", "0.01"]
-
-
 def test_two_runs_are_held_against_each_other_on_the_same_images(
     client: TestClient, db: Database, clock: FakeClock, data_dir: Path
 ):
@@ -436,7 +426,8 @@ def test_every_answer_carries_the_security_headers(client: TestClient):
 
 
 def test_plotly_is_served_from_its_package_and_compressed(client: TestClient):
-    (address,) = re.findall(r'src="(/assets/plotly[^"]+)"', client.get("/compare").text)
+    client.post("/api/v1/runs", json={})
+    (address,) = re.findall(r'src="(/assets/plotly[^"]+)"', client.get("/runs/1").text)
     packed = client.get(address)
     assert packed.headers["content-encoding"] == "gzip"
     assert "immutable" in packed.headers["cache-control"]

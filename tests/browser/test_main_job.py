@@ -60,10 +60,9 @@ def test_a_run_is_started_from_the_form_and_watched_until_its_end(page: Page, se
     recorded = server.get(f"/api/v1/runs/{run_id}/metrics")
     assert points_of(page, "chart-accuracy") == [row["val_accuracy"] for row in recorded["epochs"]]
     assert points_of(page, "chart-loss") == [row["val_loss"] for row in recorded["epochs"]]
-    wait_until(page, "document.getElementById('chart-steps').data?.[0].y.length === 64")
-    assert page.evaluate("document.getElementById('chart-steps').data[0].y") == [
-        loss for block in recorded["steps"] for loss in block["losses"]
-    ]
+    wait_until(page, "document.getElementById('chart-steps').curves?.[0].y.length === 64")
+    losses = [loss for block in recorded["steps"] for loss in block["losses"]]
+    assert page.evaluate("[...document.getElementById('chart-steps').curves[0].y]") == pytest.approx(losses, rel=1e-5)
     expect(page.locator("#epochs tr")).to_have_count(4)
     expect(page.locator("#predictions")).to_have_attribute("data-epoch", "4")
     expect(page.locator("[data-predictions] figure")).to_have_count(40)
@@ -348,7 +347,7 @@ def test_a_connection_that_breaks_off_loses_nothing_and_doubles_nothing(page: Pa
     recorded = server.get(f"/api/v1/runs/{run_id}/metrics")
     wait_until(page, "document.getElementById('chart-accuracy').data?.[1].y.length === 8")
     assert points_of(page, "chart-accuracy") == [row["val_accuracy"] for row in recorded["epochs"]]
-    wait_until(page, "document.getElementById('chart-steps').data?.[0].y.length === 128")
+    wait_until(page, "document.getElementById('chart-steps').curves?.[0].y.length === 128")
     lines = page.locator("#log li").all_inner_texts()
     assert len(lines) == len(set(lines))
 
@@ -400,7 +399,7 @@ def test_two_runs_are_ticked_and_compared(page: Page, server: Server):
         page.locator(f"tr[data-run-id='{run_id}'] input").check()
     page.get_by_role("button", name="Compare 2").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 runs")
-    wait_until(page, "document.getElementById('chart-val_accuracy').data?.length === 2")
+    wait_until(page, "document.getElementById('chart-val_accuracy').dataset.curves === '2'")
     expect(page.locator("#differences tbody tr")).to_have_count(1)
     expect(page.locator("#differences tbody tr")).to_contain_text("Learning rate")
 
@@ -483,8 +482,9 @@ def test_text_from_people_is_inert_everywhere(page: Page, server: Server):
         page.wait_for_load_state("networkidle" if "compare" in path else "load")
         assert page.evaluate("window.broken") is None
     page.goto(f"{server.url}/compare?runs={run_id}")
-    wait_until(page, "document.querySelector('#chart-val_loss .main-svg') !== null")
-    page.locator("#chart-val_loss .nsewdrag").hover()
+    wait_until(page, "document.getElementById('chart-val_loss').dataset.curves === '1'")
+    page.locator("#chart-val_loss").hover()
+    expect(page.locator("#chart-val_loss .readout")).to_contain_text(EVIL[:100])
     assert page.evaluate("window.broken") is None
 
 

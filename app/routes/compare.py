@@ -1,0 +1,92 @@
+"""The pages of comparisons."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from app import compare_view, comparison, metrics, selection, statistics
+from app.compare_view import View
+from app.comparison import Comparison
+from app.outcomes import OUTCOMES
+from app.pages import templates
+from app.routes.compare_api import Chosen
+from app.state import Shared
+
+router = APIRouter(include_in_schema=False)
+
+MOST_SIDE_BY_SIDE = 12
+"""Runs of which the settings stand in columns; of more, a setting's values are counted."""
+DRAWN = {"id", "name", "status", "color", "dash", "steps_per_epoch"}
+"""What the page's modules need of a run."""
+
+
+def viewed(request: Request) -> View:
+    return View.of(request.query_params)
+
+
+Viewed = Annotated[View, Depends(viewed)]
+
+
+@router.get("/compare")
+def show_comparison(request: Request, shared: Shared, runs: Chosen, view: Viewed) -> Response:
+    with shared.db.read() as session:
+        compared = comparison.of(session, runs, now=shared.clock())
+        cursor = metrics.cursor(session)
+    context = {
+        "columns": comparison.columns(compared),
+        "drawn_runs": [run.model_dump(include=DRAWN) for run in compared.runs],
+        "front": comparison.front(compared),
+        "missing": len(runs) - len(compared.runs),
+        "stream_url": f"/api/v1/events?after={cursor}",
+    }
+    context |= _shared(compared, view) | _grouped(compared, view)
+    return templates.TemplateResponse(request, "compare.html", context)
+
+
+@router.get("/compare/groups")
+def show_groups(request: Request, shared: Shared, runs: Chosen, view: Viewed) -> Response:
+    """The part that holds groups against each other, for a page on which another grouping was chosen."""
+    with shared.db.read() as session:
+        compared = comparison.of(session, runs, now=shared.clock())
+    context = _shared(compared, view) | _grouped(compared, view)
+    return templates.TemplateResponse(request, "partials/compare_groups.html", context)
+
+
+@router.get("/compare/importance")
+def show_importance(request: Request, shared: Shared, runs: Chosen, view: Viewed) -> Response:
+    """Which settings matter: a page of its own, since working it out takes a moment; the comparison fetches it."""
+    with shared.db.read() as session:
+        compared = comparison.of(session, runs, now=shared.clock())
+    found = comparison.importance(compared, view.outcome)
+    context = _shared(compared, view) | {"importance": found}
+    return templates.TemplateResponse(request, "importance.html", context)
+
+
+def _shared(compared: Comparison, view: View) -> dict[str, Any]:
+    address = selection.address([run.id for run in compared.runs])
+    return {
+        "runs": compared.runs,
+        "diff": compared.diff,
+        "same": compared.same,
+        "side_by_side": len(compared.runs) <= MOST_SIDE_BY_SIDE,
+        "address": address,
+        "view": view,
+        "view_url": lambda path="/compare", **changed: "&".join(
+            filter(None, [f"{path}?{address}", view.query(**changed)])
+        ),
+        "x_axes": compare_view.X_AXES,
+        "shown": compare_view.SHOWN,
+        "charts": compare_view.CHARTS,
+        "outcomes": OUTCOMES,
+        "nav": "runs",
+    }
+
+
+def _grouped(compared: Comparison, view: View) -> dict[str, Any]:
+    if not compared.runs:
+        return {}
+    groups = comparison.groups(compared, view.grouping, view.outcome, a=view.a, b=view.b)
+    return {"groups": groups, "groupings": comparison.groupings(compared), "signed": statistics.signed}

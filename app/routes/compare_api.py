@@ -1,0 +1,86 @@
+"""The JSON and binary API of comparisons."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from starlette.responses import Response
+
+from app import comparison, curves, outcomes, selection
+from app.curves import Window
+from app.forms import FormError
+from app.outcomes import OUTCOMES
+from app.schemas import Problem
+from app.state import Shared
+
+router = APIRouter(
+    prefix="/api/v1/compare",
+    tags=["compare"],
+    responses={422: {"model": Problem}},
+    generate_unique_id_function=lambda route: route.name,
+)
+
+
+def chosen(
+    runs: Annotated[list[str] | None, Query(description="Numbers and ranges of runs, as 3,5,10-20.")] = None,
+) -> list[int]:
+    return selection.ids(runs or [])
+
+
+Chosen = Annotated[list[int], Depends(chosen)]
+_BINARY: dict[int | str, dict[str, Any]] = {
+    200: {"content": {curves.MEDIA_TYPE: {}}, "description": "A header and columns of numbers (app/curves.py)."}
+}
+
+
+@router.get("")
+def compare_runs(shared: Shared, runs: Chosen) -> comparison.Comparison:
+    """Several runs, and where their settings differ."""
+    with shared.db.read() as session:
+        return comparison.of(session, runs, now=shared.clock())
+
+
+@router.get("/curves", response_class=Response, responses=_BINARY)
+def compare_curves(
+    shared: Shared,
+    runs: Chosen,
+    columns: Annotated[
+        str, Query(description=f"Of {', '.join(curves.COLUMNS)}, separated by commas.")
+    ] = "val_accuracy",
+    after: Annotated[int, Query(ge=0, le=10**6, description="Only epochs after this one.")] = 0,
+) -> Response:
+    """Columns of the runs' epochs, as binary numbers."""
+    names = list(dict.fromkeys(columns.split(",")))
+    unknown = [name for name in names if name not in curves.COLUMNS]
+    if unknown:
+        raise FormError({"columns": f"“{unknown[0][:40]}” is none of {', '.join(curves.COLUMNS)}."})
+    with shared.db.read() as session:
+        found = curves.of_epochs(session, runs, names, after=after)
+    return Response(found.packed(), media_type=curves.MEDIA_TYPE)
+
+
+@router.get("/steps", response_class=Response, responses=_BINARY)
+def compare_steps(
+    shared: Shared,
+    runs: Chosen,
+    first: Annotated[int, Query(ge=0, le=10**10)] = 0,
+    last: Annotated[int | None, Query(ge=0, le=10**10)] = None,
+    width: Annotated[int, Query(ge=1, le=8192, description="Columns of pixels that can tell points apart.")] = 1000,
+    smooth: Annotated[float, Query(ge=0, le=0.999)] = 0.0,
+) -> Response:
+    """The training losses of the runs' steps from `first` to `last`, thinned exactly: first, least, greatest and last
+    of every column of pixels."""
+    with shared.db.read() as session:
+        found = curves.of_steps(session, runs, Window(first, last, width), smoothing=smooth)
+    return Response(found.packed(), media_type=curves.MEDIA_TYPE)
+
+
+@router.get("/importance")
+def compare_importance(shared: Shared, runs: Chosen, metric: str = outcomes.DEFAULT) -> comparison.ImportanceOut:
+    """Which of the settings that differ matter for the metric, by a random forest's permutation importance."""
+    if metric not in OUTCOMES:
+        raise FormError({"metric": f"Must be one of {', '.join(OUTCOMES)}."})
+    with shared.db.read() as session:
+        compared = comparison.of(session, runs, now=shared.clock())
+    return comparison.importance(compared, OUTCOMES[metric])

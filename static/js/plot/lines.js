@@ -1,0 +1,343 @@
+// A chart of many curves over one axis, on a canvas: a hundred curves of thousands of points in a few milliseconds, which
+// SVG cannot. Drag to zoom, double click to see all, point to read every curve; the same by keyboard.
+
+import { color } from "../colors.js";
+import { Canvas } from "./canvas.js";
+import { Readout } from "./readout.js";
+import { bound, kept } from "./thin.js";
+import { exact, Scale, ticks } from "./ticks.js";
+
+/** @typedef {import("./thin.js").Numbers} Numbers */
+/** @typedef {import("./ticks.js").Kind} Kind */
+/** @typedef {{key: string, label: string, x: Numbers, y: Numbers, token: string, dash?: number, faint?: boolean}} Curve a faint one is not read */
+/** @typedef {{key: string, x: Numbers, low: Numbers, high: Numbers, token: string}} Band */
+/** @typedef {{curves: Curve[], bands?: Band[], xKind?: Kind, xLabel: string, yKind: Kind, log?: boolean, extent?: [number, number] | null}} Content */
+
+export const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3], [14, 4]];
+const EDGE = { left: 58, right: 10, top: 8, bottom: 40 };
+const NEAR_PX = 30;
+const MARKED = 40;
+/** Points of a curve, up to which each has a dot. */
+
+export class LineChart {
+  #element;
+  #base;
+  #over;
+  #readout;
+  /** @type {Content} */
+  #content = { curves: [], xLabel: "", yKind: "number" };
+  /** @type {[number, number] | null} */
+  #range = null;
+  /** @type {string | null} */
+  #strong = null;
+  /** @type {{x: Scale, y: Scale} | null} */
+  #scales = null;
+  /** @type {{x: number, y: number} | null} */
+  #pointer = null;
+  /** @type {number | null} where a drag began */
+  #grip = null;
+  #onZoom;
+  #onDrawn;
+
+  /** @param {HTMLElement} element @param {{onZoom?: (range: [number, number] | null) => void, onDrawn?: () => void}} [options] */
+  constructor(element, { onZoom = (range) => (this.range = range), onDrawn = () => {} } = {}) {
+    this.#element = element;
+    this.#onZoom = onZoom;
+    this.#onDrawn = onDrawn;
+    this.#base = new Canvas(element, (context, width, height) => this.#draw(context, width, height));
+    this.#over = new Canvas(element, (context) => this.#drawOver(context));
+    this.#readout = new Readout(element);
+    element.classList.add("lines");
+    element.tabIndex = 0;
+    this.#listen();
+  }
+
+  /** @param {Content} content */
+  show(content) {
+    this.#content = content;
+    Object.assign(this.#element, { curves: content.curves }); // for whoever asks the element, as Plotly's `data`
+    this.#base.soon();
+    if (this.#pointer) this.#over.soon();
+  }
+
+  /** The part of the x axis that is seen; null for all. @param {[number, number] | null} range */
+  set range(range) {
+    this.#range = range;
+    this.#base.soon();
+  }
+
+  get range() {
+    return this.#range;
+  }
+
+  /** Columns of pixels between which points can be told apart. */
+  get columns() {
+    return Math.max(1, Math.round((this.#element.clientWidth - EDGE.left - EDGE.right) * (devicePixelRatio || 1)));
+  }
+
+  /** Draw one curve over all others, which step back; null for all alike. @param {string | null} key */
+  set strong(key) {
+    if (this.#strong === key) return;
+    this.#strong = key;
+    this.#base.soon();
+  }
+
+  #draw(context, width, height) {
+    performance.mark("fitroom:draw");
+    const x = this.#xScale(width);
+    const y = this.#yScale(x, height);
+    this.#scales = { x, y };
+    this.#drawAxes(context, x, y, width, height);
+    context.save();
+    context.beginPath();
+    context.rect(EDGE.left, EDGE.top - 1, width - EDGE.left - EDGE.right, height - EDGE.top - EDGE.bottom + 2);
+    context.clip();
+    for (const band of this.#content.bands ?? []) this.#drawBand(context, band, x, y);
+    for (const curve of this.#content.curves) if (curve.key !== this.#strong) this.#drawCurve(context, curve, x, y);
+    for (const curve of this.#content.curves) if (curve.key === this.#strong) this.#drawCurve(context, curve, x, y);
+    context.restore();
+    performance.measure("fitroom:draw", "fitroom:draw");
+    this.#element.dataset.curves = String(this.#content.curves.filter((curve) => !curve.faint).length);
+    this.#onDrawn();
+  }
+
+  #xScale(width) {
+    const whole = this.#content.extent ?? extent(this.#content.curves.map((curve) => curve.x));
+    let [from, to] = this.#range ?? whole ?? [0, 1];
+    if (from === to) [from, to] = [from - 0.5, to + 0.5];
+    return new Scale(from, to, EDGE.left, width - EDGE.right);
+  }
+
+  /** As high as what is seen of the curves. */
+  #yScale(x, height) {
+    const { curves, bands = [], log = false } = this.#content;
+    let low = Infinity, high = -Infinity;
+    const look = (/** @type {Numbers} */ xs, /** @type {Numbers} */ ys) => {
+      for (let i = bound(xs, x.from), end = bound(xs, x.to); i <= end && i < xs.length; i++) {
+        if (i === end && xs[i] > x.to) break;
+        const value = ys[i];
+        if (value !== value || (log && value <= 0)) continue;
+        if (value < low) low = value;
+        if (value > high) high = value;
+      }
+    };
+    for (const curve of curves) look(curve.x, curve.y);
+    for (const band of bands) look(band.x, band.low), look(band.x, band.high);
+    if (low > high) [low, high] = log ? [0.1, 1] : [0, 1];
+    if (log) return new Scale(low / (high / low || 1) ** 0.04 || low * 0.9, high * (high / low) ** 0.04 || high * 1.1, height - EDGE.bottom, EDGE.top, true);
+    const pad = (high - low) * 0.05 || Math.abs(high) * 0.05 || 1;
+    return new Scale(low - pad, high + pad, height - EDGE.bottom, EDGE.top);
+  }
+
+  #drawAxes(context, x, y, width, height) {
+    context.font = `12px ${getComputedStyle(this.#element).fontFamily}`;
+    context.lineWidth = 1;
+    context.strokeStyle = color("grid");
+    context.fillStyle = color("text-soft");
+    context.setLineDash([]);
+    context.beginPath();
+    const [left, right, bottom] = [EDGE.left, width - EDGE.right, height - EDGE.bottom];
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    for (const tick of ticks(this.#content.yKind, y.from, y.to, Math.max(2, height / 50), this.#content.log)) {
+      const at = Math.round(y.at(tick.at)) + 0.5;
+      context.moveTo(left, at);
+      context.lineTo(right, at);
+      context.fillText(tick.text, left - 8, at, left - 10);
+    }
+    context.textAlign = "center";
+    context.textBaseline = "top";
+    for (const tick of ticks(this.#content.xKind ?? "number", x.from, x.to, Math.max(2, width / 90))) {
+      const at = Math.round(x.at(tick.at)) + 0.5;
+      context.moveTo(at, EDGE.top);
+      context.lineTo(at, bottom);
+      context.fillText(tick.text, Math.min(at, right - context.measureText(tick.text).width / 2 + 6), bottom + 6);
+    }
+    context.stroke();
+    context.fillText(this.#content.xLabel, (left + right) / 2, bottom + 22);
+  }
+
+  #drawBand(context, band, x, y) {
+    const places = [...kept(band.x, band.low, x.from, x.to, this.columns)].filter((i) => band.low[i] === band.low[i]);
+    context.globalAlpha = this.#strong && this.#strong !== band.key ? 0.05 : 0.18;
+    context.fillStyle = color(band.token);
+    context.beginPath();
+    for (const i of places) context.lineTo(x.at(band.x[i]), y.at(band.high[i]));
+    for (const i of places.reverse()) context.lineTo(x.at(band.x[i]), y.at(band.low[i]));
+    context.fill();
+    context.globalAlpha = 1;
+  }
+
+  #drawCurve(context, curve, x, y) {
+    const places = kept(curve.x, curve.y, x.from, x.to, this.columns);
+    const back = this.#strong !== null && this.#strong !== curve.key;
+    context.globalAlpha = (curve.faint ? 0.3 : 1) * (back ? 0.18 : 1);
+    context.strokeStyle = context.fillStyle = color(curve.token);
+    context.lineWidth = curve.faint ? 1 : this.#strong === curve.key ? 2.5 : 1.5;
+    context.lineJoin = "bevel";
+    context.setLineDash(curve.faint ? [] : DASHES[curve.dash ?? 0]);
+    context.beginPath();
+    const dots = places.length <= MARKED && !curve.faint;
+    let open = false;
+    for (let n = 0; n < places.length; n++) {
+      const i = places[n], top = y.at(curve.y[i]);
+      if (top !== top) {
+        open = false;
+        continue;
+      }
+      const across = x.at(curve.x[i]);
+      if (open) context.lineTo(across, top);
+      else context.moveTo(across, top);
+      if (dots || (!open && gap(curve.y[places[n + 1]]))) dot(context, across, top);
+      open = true;
+    }
+    context.stroke();
+    context.globalAlpha = 1;
+  }
+
+  #drawOver(context) {
+    if (!this.#pointer || !this.#scales) return this.#readout.hide();
+    const { x, y } = this.#scales;
+    const { x: across } = this.#pointer;
+    if (this.#grip !== null) return this.#drawGrip(context, across);
+    const value = x.back(across);
+    const lines = this.#lines(value);
+    context.strokeStyle = color("text-soft");
+    context.setLineDash([]);
+    context.beginPath();
+    context.moveTo(Math.round(across) + 0.5, EDGE.top);
+    context.lineTo(Math.round(across) + 0.5, y.start);
+    context.stroke();
+    for (const line of lines) {
+      context.fillStyle = line.color;
+      context.beginPath();
+      context.arc(x.at(line.at), y.at(line.value), line.near ? 4.5 : 2.5, 0, 2 * Math.PI);
+      context.fill();
+    }
+    const near = lines.find((line) => line.near);
+    const title = near ? near.at : value;
+    if (!lines.length) return this.#readout.hide();
+    this.#readout.show(`${this.#content.xLabel} ${exact(this.#content.xKind ?? "number", title)}`, lines, across, this.#base.width);
+  }
+
+  #drawGrip(context, across) {
+    const begun = /** @type {number} */ (this.#grip);
+    context.fillStyle = color("accent");
+    context.globalAlpha = 0.15;
+    context.fillRect(Math.min(begun, across), EDGE.top, Math.abs(across - begun), /** @type {any} */ (this.#scales).y.start - EDGE.top);
+    context.globalAlpha = 1;
+    this.#readout.hide();
+  }
+
+  /** Every curve's point nearest to `value`, if it has one near; the one nearest to the pointer is marked. @param {number} value */
+  #lines(value) {
+    const { x, y } = /** @type {{x: Scale, y: Scale}} */ (this.#scales);
+    const lines = [];
+    for (const curve of this.#content.curves) {
+      if (curve.faint || !curve.x.length) continue;
+      const i = nearest(curve.x, value);
+      const spacing = Math.abs(x.at(curve.x[Math.min(i + 1, curve.x.length - 1)]) - x.at(curve.x[Math.max(i - 1, 0)])) / 2;
+      const away = Math.abs(x.at(curve.x[i]) - x.at(value));
+      const top = y.at(curve.y[i]);
+      if (away > Math.max(NEAR_PX, spacing) || top !== top) continue;
+      lines.push({ key: curve.key, label: curve.label, text: exact(this.#content.yKind, curve.y[i]), value: curve.y[i], at: curve.x[i],
+        color: color(curve.token), near: false, away: this.#pointer?.y == null ? 0 : Math.abs(top - this.#pointer.y) });
+    }
+    if (lines.length) lines.reduce((best, line) => (line.away < best.away ? line : best)).near = true;
+    return lines;
+  }
+
+  #listen() {
+    const element = this.#element;
+    element.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      this.#grip = this.#inside(event).x;
+      element.setPointerCapture(event.pointerId);
+    });
+    element.addEventListener("pointermove", (event) => this.#point(this.#inside(event)));
+    element.addEventListener("pointerup", (event) => this.#release(this.#inside(event).x));
+    element.addEventListener("pointercancel", () => this.#leave());
+    element.addEventListener("pointerleave", () => this.#grip === null && this.#leave());
+    element.addEventListener("blur", () => this.#leave());
+    element.addEventListener("dblclick", () => this.#onZoom(null));
+    element.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** @param {PointerEvent} event */
+  #inside(event) {
+    const box = this.#element.getBoundingClientRect();
+    const x = Math.max(EDGE.left, Math.min(event.clientX - box.left, box.width - EDGE.right));
+    return { x, y: event.clientY - box.top };
+  }
+
+  /** @param {{x: number, y: number}} place */
+  #point(place) {
+    this.#pointer = place;
+    this.#over.soon();
+  }
+
+  /** @param {number} x */
+  #release(x) {
+    const begun = this.#grip;
+    this.#grip = null;
+    if (begun === null || !this.#scales || Math.abs(x - begun) < 5) return this.#over.soon();
+    const [from, to] = [begun, x].sort((a, b) => a - b).map((pixel) => /** @type {any} */ (this.#scales).x.back(pixel));
+    this.#leave();
+    this.#onZoom([from, to]);
+  }
+
+  #leave() {
+    this.#pointer = this.#grip = null;
+    this.#over.soon();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (!this.#scales || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { x } = this.#scales;
+    const at = this.#pointer?.x ?? (x.start + x.end) / 2;
+    const move = { ArrowLeft: -8, ArrowRight: 8, Home: -Infinity, End: Infinity }[event.key];
+    if (move !== undefined) this.#point({ x: Math.max(x.start, Math.min(x.end, at + move)), y: this.#pointer?.y ?? 0 });
+    else if (event.key === "+" || event.key === "=") this.#onZoom(this.#around(x.back(at), 0.5));
+    else if (event.key === "-") this.#onZoom(this.#around(x.back(at), 2));
+    else if (event.key === "0") this.#onZoom(null);
+    else if (event.key === "Escape") this.#leave();
+    else return;
+    event.preventDefault();
+  }
+
+  /** @param {number} middle @param {number} times as wide as now @returns {[number, number] | null} */
+  #around(middle, times) {
+    const { from, to } = /** @type {{x: Scale}} */ (this.#scales).x;
+    const whole = this.#content.extent ?? extent(this.#content.curves.map((curve) => curve.x)) ?? [from, to];
+    const range = [Math.max(whole[0], middle - (middle - from) * times), Math.min(whole[1], middle + (to - middle) * times)];
+    return range[0] <= whole[0] && range[1] >= whole[1] ? null : /** @type {[number, number]} */ (range);
+  }
+}
+
+/** From the least first to the greatest last. @param {Numbers[]} columns ascending @returns {[number, number] | null} */
+function extent(columns) {
+  let low = Infinity, high = -Infinity;
+  for (const x of columns) {
+    if (!x.length) continue;
+    low = Math.min(low, x[0]);
+    high = Math.max(high, x[x.length - 1]);
+  }
+  return low > high ? null : [low, high];
+}
+
+/** @param {Numbers} x @param {number} value */
+function nearest(x, value) {
+  const after = Math.min(bound(x, value), x.length - 1);
+  return after > 0 && value - x[after - 1] <= x[after] - value ? after - 1 : after;
+}
+
+/** @param {number | undefined} value */
+function gap(value) {
+  return value === undefined || value !== value;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y */
+function dot(context, x, y) {
+  context.fillRect(x - 2, y - 2, 4, 4);
+}
