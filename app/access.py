@@ -10,7 +10,7 @@ import threading
 from typing import Annotated, cast
 from urllib.parse import quote
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -55,6 +55,14 @@ class Gate:
         return self._token is not None
 
     @property
+    def takes_passwords(self) -> bool:
+        """Whether there is anybody to sign in by a password: a closed server takes its first user at once."""
+        if not self.has_users and self.closed:
+            with self._db.read() as session:
+                self.has_users = people.any_user(session)
+        return self.has_users
+
+    @property
     def closed(self) -> bool:
         """Whether one has to sign in. Decided at the start: deleting the last user opens no running server."""
         return self.has_token or self.has_users
@@ -67,16 +75,22 @@ class Gate:
         cookie = connection.cookies.get(cookie_name(connection))
         return self._known(cookie) if cookie else None
 
-    def sign_in_by_token(self, given: str, address: str) -> str | None:
-        """The cookie for who has the server's token; None where it is another. Raises `Throttled`."""
+    def sign_in_by_token(self, given: str, address: str, before: str | None) -> str | None:
+        """The cookie for who has the server's token, instead of the one `before`; None where it is another.
+
+        Raises `Throttled`.
+        """
         self._throttle.attempt(address)
         if not self._is_token(given):
             return None
         self._throttle.passed(address)
-        return self._come_in(None, address)
+        return self._come_in(None, address, before)
 
-    def sign_in_by_password(self, name: str, password: str, address: str) -> str | None:
-        """The cookie for this user; None where name or password is wrong. Raises `Throttled`."""
+    def sign_in_by_password(self, name: str, password: str, address: str, before: str | None) -> str | None:
+        """The cookie for this user, instead of the one `before`; None where name or password is wrong.
+
+        Raises `Throttled`.
+        """
         keys = (address, f"user {name[:80]}")
         self._throttle.attempt(*keys)
         if not self._hashing.acquire(timeout=2):
@@ -89,13 +103,13 @@ class Gate:
         if user is None:
             return None
         self._throttle.passed(*keys)
-        return self._come_in(user.name, address)
+        return self._come_in(user.name, address, before)
 
-    def _come_in(self, user: str | None, address: str) -> str:
+    def _come_in(self, user: str | None, address: str, before: str | None) -> str:
         now = self._clock()
         with self._db.write() as session:
             audit.note(session, user or TOKEN_BEARER.name, "came", now=now, detail=f"from {address}")
-            return people.sign_in(session, user, now=now, token=self._token or "")
+            return people.sign_in(session, user, now=now, token=self._token or "", before=before)
 
     def _bearer(self, secret: str, address: str) -> Identity | None:
         if self._is_token(secret):
@@ -205,7 +219,14 @@ def _who(request: Request) -> str:
     return _asker(request).name
 
 
+def _admin(request: Request) -> None:
+    identity = _asker(request)
+    if not identity.role.includes(Role.ADMIN):
+        raise HTTPException(403, f"You are signed in as {identity.name}. Only admins see this page.")
+
+
 Asker = Annotated[Identity, Depends(_asker)]
+AdminOnly = Depends(_admin)
 Who = Annotated[str, Depends(_who)]
 """The name of who asks, for the audit trail."""
 

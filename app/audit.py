@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,9 +20,40 @@ def note(
     session.add(AuditEntry(at=now, who=who, action=action, run_id=run_id, detail=detail))
 
 
-def newest(session: Session, count: int) -> list[AuditEntry]:
-    """The newest `count`, newest first."""
-    return list(session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(count)))
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which entries: what is empty does not narrow. `before` is an entry's number, for the pages after the first."""
+
+    who: str = ""
+    action: str = ""
+    run_id: int | None = None
+    before: int | None = None
+
+    def url(self, **changed: Any) -> str:
+        values = {"who": self.who, "action": self.action, "run": self.run_id, "before": self.before} | changed
+        shown = {name: value for name, value in values.items() if value}
+        return f"/audit?{urlencode(shown)}" if shown else "/audit"
+
+
+def newest(session: Session, count: int, query: Query = Query()) -> list[AuditEntry]:
+    """The newest `count` that the query asks for, newest first."""
+    found = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(count)
+    for wanted, condition in (
+        (query.who, AuditEntry.who == query.who),
+        (query.action, AuditEntry.action == query.action),
+        (query.run_id, AuditEntry.run_id == query.run_id),
+        (query.before, AuditEntry.id < (query.before or 0)),
+    ):
+        if wanted:
+            found = found.where(condition)
+    return list(session.scalars(found))
+
+
+def known(session: Session) -> tuple[list[str], list[str]]:
+    """All who did something, and all that was done, for the filter."""
+    who = session.scalars(select(AuditEntry.who).distinct().order_by(AuditEntry.who))
+    actions = session.scalars(select(AuditEntry.action).distinct().order_by(AuditEntry.action))
+    return list(who), list(actions)
 
 
 def lines(entries: list[AuditEntry]) -> Iterator[str]:

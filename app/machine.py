@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import psutil
 import pynvml
 
 T = TypeVar("T")
+
+LEAST_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Gpu:
 @dataclass(frozen=True, slots=True)
 class Reading:
     cpu: float
-    """Share of all cores' time since the last reading, from 0 to 1."""
+    """Share of all cores' time since a reading a second ago or more, from 0 to 1."""
     cores: int
     memory_used: int
     memory_total: int
@@ -62,12 +65,13 @@ class Machine:
     def __init__(self, home: Path) -> None:
         self._home, self._lock = home, threading.Lock()
         psutil.cpu_percent()  # the first call only begins to count
+        self._read_at, self._cpu = time.monotonic(), 0.0
         self._nvml = _nvml_is_there()
 
     def read(self) -> Reading:
         memory, disk = psutil.virtual_memory(), shutil.disk_usage(self._home)
         with self._lock:
-            cpu = psutil.cpu_percent() / 100
+            cpu = self._busy()
             gpus = tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())) if self._nvml else ()
         return Reading(
             cpu=cpu,
@@ -78,6 +82,13 @@ class Machine:
             disk_total=disk.total,
             gpus=gpus,
         )
+
+    def _busy(self) -> float:
+        """Of the last second or more: between two looks at once there is nothing to count."""
+        now = time.monotonic()
+        if now - self._read_at >= LEAST_INTERVAL_S:
+            self._read_at, self._cpu = now, psutil.cpu_percent() / 100
+        return self._cpu
 
 
 def process(pid: int, now: float) -> ProcessReading | None:

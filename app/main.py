@@ -21,6 +21,7 @@ from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
 from app.readiness import Readiness
 from app.routes import (
     account,
+    admin,
     api,
     assets,
     bring,
@@ -31,6 +32,7 @@ from app.routes import (
     health,
     images,
     pages,
+    status,
     streams,
     uploads,
 )
@@ -106,6 +108,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         exchange,
         api,
         compare_api,
+        admin,
+        status,
         uploads,
         streams,
         images,

@@ -20,13 +20,17 @@ from app.models import Role, SignIn, User
 LASTS = timedelta(days=30)
 """How long a browser stays signed in."""
 LEAST_PASSWORD, LONGEST_PASSWORD = 10, 1024
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _BY_TOKEN = "t."  # noqa: S105 - a prefix
 _hasher = PasswordHasher()
 
 
 class PeopleError(Exception):
-    """What was asked of the list of users cannot be done; the message says why."""
+    """What was asked of the list of users cannot be done; the message says why, `field` which entry is to blame."""
+
+    def __init__(self, message: str, field: str = "name") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def users(session: Session) -> list[User]:
 
 def add(session: Session, name: str, password: str, role: Role, *, now: datetime) -> None:
     """Raises `PeopleError` for a name that is taken or unfit and for a password that is too short."""
-    if not _NAME.fullmatch(name) or name in (LOCAL.name, TOKEN_BEARER.name):
+    if not NAME.fullmatch(name) or name in (LOCAL.name, TOKEN_BEARER.name):
         raise PeopleError(f"{name!r} cannot be a user's name: take up to 40 of a-z, 0-9, dot, dash and underscore.")
     if session.get(User, name) is not None:
         raise PeopleError(f"There is a user {name} already.")
@@ -66,6 +70,11 @@ def set_password(session: Session, name: str, password: str) -> None:
     """Change it, and sign the user out everywhere. Raises `PeopleError`."""
     _get(session, name).password_hash = _hash(password)
     sign_out_everywhere(session, name)
+
+
+def only_admin(session: Session, name: str) -> bool:
+    """Whether nobody else would be an admin without this one."""
+    return list(session.scalars(select(User.name).where(User.role == Role.ADMIN))) == [name]
 
 
 def set_role(session: Session, name: str, role: Role) -> None:
@@ -88,13 +97,15 @@ def authenticate(session: Session, name: str, password: str) -> User | None:
     return user
 
 
-def sign_in(session: Session, user: str | None, *, now: datetime, token: str = "") -> str:
+def sign_in(session: Session, user: str | None, *, now: datetime, token: str = "", before: str | None = None) -> str:
     """Sign a browser in: as a user, or with None as who has the server's `token`. Returns the cookie's value.
 
-    It is always a new one, so that a value from before the sign-in is worth nothing. What was signed in by a token
-    stays so only as long as the server has the same token.
+    It is always a new one, and the cookie that the browser had `before` is worth nothing from now on. What was signed
+    in by a token stays so only as long as the server has the same token.
     """
     session.execute(delete(SignIn).where(SignIn.expires_at < now))
+    if before is not None:
+        sign_out(session, _digest(before, token))
     return _open(session, user, token, created_at=now, expires_at=now + LASTS)
 
 
@@ -158,7 +169,7 @@ def _get(session: Session, name: str) -> User:
 
 def _hash(password: str) -> str:
     if not LEAST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise PeopleError(f"A password has {LEAST_PASSWORD} to {LONGEST_PASSWORD:,} characters.")
+        raise PeopleError(f"A password has {LEAST_PASSWORD} to {LONGEST_PASSWORD:,} characters.", "password")
     return _hasher.hash(password)
 
 

@@ -15,17 +15,19 @@ from app.models import WorkerRow
 FORGET_AFTER = timedelta(days=1)
 
 
+def this_host() -> str:
+    return socket.gethostname()
+
+
 def name_of(pid: int) -> str:
     """A worker's name, which its parent can tell from its process number too."""
-    return f"{socket.gethostname()}-{pid}"
+    return f"{this_host()}-{pid}"
 
 
 def announce(session: Session, name: str, *, now: datetime, info: dict[str, Any]) -> None:
     """Register this process as a worker, and forget those long gone."""
     session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now - FORGET_AFTER))
-    session.merge(
-        WorkerRow(name=name, pid=os.getpid(), host=socket.gethostname(), started_at=now, seen_at=now, info=info)
-    )
+    session.merge(WorkerRow(name=name, pid=os.getpid(), host=this_host(), started_at=now, seen_at=now, info=info))
 
 
 def seen(session: Session, name: str, *, now: datetime) -> None:

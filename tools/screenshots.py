@@ -72,6 +72,9 @@ def make_runs(server: Server) -> dict[str, str]:
         "dataset": "/datasets/fashion-mnist",
         "image": "/datasets/fashion-mnist/train/0",
         "duplicates": "/datasets/fashion-mnist/duplicates",
+        "status": "/status",
+        "users": "/users",
+        "audit": "/audit",
         "missing": "/runs/999",
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
@@ -20,16 +21,24 @@ router = APIRouter(include_in_schema=False)
 Next = Annotated[str, Query(alias="next", max_length=2000)]
 
 
+WRONG_TOKEN = "This is not the token. The server prints it when it starts."  # noqa: S105 - words, no secret
+FAILED = {"": {}, "token": {"token": WRONG_TOKEN}, "wait": {"token": "Too many tries. Please wait a minute."}}
+
+
 @router.get("/login")
 def show_login(
-    request: Request, shared: Shared, wanted: Next = "/runs", token: Annotated[str, Query(max_length=1000)] = ""
+    request: Request,
+    shared: Shared,
+    wanted: Next = "/runs",
+    token: Annotated[str, Query(max_length=1000)] = "",
+    failed: Literal["", "token", "wait"] = "",
 ) -> Response:
     """The page where one signs in; with the token in the address, as `fitroom serve` prints it, one is in at once."""
     if token:
-        return _sign_in(request, shared, {"token": token}, wanted)
+        return _by_link(request, shared, token, wanted)
     if not shared.gate.closed:
         return RedirectResponse(_inside(wanted), 303)
-    return _page(request, shared, wanted)
+    return _page(request, shared, wanted, errors=FAILED[failed])
 
 
 @router.post("/login")
@@ -60,20 +69,36 @@ def show_account(request: Request) -> Response:
     return templates.TemplateResponse(request, "account.html", {"nav": "account"})
 
 
+def _by_link(request: Request, shared: State, token: str, wanted: str) -> Response:
+    """Whatever comes of it, the browser moves on to an address without the token."""
+    failed = "token"
+    try:
+        cookie = shared.gate.sign_in_by_token(token, address_of(request), _cookie(request))
+    except Throttled:
+        cookie, failed = None, "wait"
+    if cookie is not None:
+        return _let_in(request, cookie, wanted)
+    return _untold(RedirectResponse(f"/login?{urlencode({'failed': failed, 'next': _inside(wanted)})}", 303))
+
+
 def _sign_in(request: Request, shared: State, values: dict[str, str], wanted: str) -> Response:
-    gate, address = shared.gate, address_of(request)
+    gate, address, before = shared.gate, address_of(request), _cookie(request)
     name = values.get("name", "").strip().lower()
     try:
         if "token" in values:
-            cookie = gate.sign_in_by_token(values["token"].strip(), address)
-            wrong = {"token": "This is not the token. The server prints it when it starts."}
+            cookie = gate.sign_in_by_token(values["token"].strip(), address, before)
+            wrong = FAILED["token"]
         else:
-            cookie = gate.sign_in_by_password(name, values.get("password", ""), address)
+            cookie = gate.sign_in_by_password(name, values.get("password", ""), address, before)
             wrong = {"password": "Name or password is wrong."}
     except Throttled as error:
         return too_many(request, error)
     if cookie is None:
         return _page(request, shared, wanted, errors=wrong, name=name)
+    return _let_in(request, cookie, wanted)
+
+
+def _let_in(request: Request, cookie: str, wanted: str) -> Response:
     answer = RedirectResponse(_inside(wanted), 303)
     answer.set_cookie(
         cookie_name(request),
@@ -91,12 +116,16 @@ def _page(
 ) -> Response:
     context = {
         "by_token": shared.gate.has_token,
-        "by_password": shared.gate.has_users,
+        "by_password": shared.gate.takes_passwords,
         "wanted": _inside(wanted),
         "errors": errors or {},
         "name": name,
     }
     return _untold(templates.TemplateResponse(request, "login.html", context, status_code=403 if errors else 200))
+
+
+def _cookie(request: Request) -> str | None:
+    return request.cookies.get(cookie_name(request))
 
 
 def _untold(answer: Response) -> Response:

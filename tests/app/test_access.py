@@ -127,6 +127,18 @@ def test_the_link_with_the_token_signs_a_browser_in_and_leaves_the_token_behind(
     assert "Signed in by the token" in guarded.get("/account").text
 
 
+@pytest.mark.parametrize("tries", [1, FREE_TRIES + 1])
+def test_a_link_with_a_wrong_token_leaves_it_behind_too(guarded: TestClient, tries: int):
+    for _ in range(tries):
+        answer = guarded.get("/login?token=wrong-token-wrong-token&next=/runs%3Fq=a")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/login?failed={'token' if tries == 1 else 'wait'}&next=%2Fruns%3Fq%3Da"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    page = guarded.get(answer.headers["location"])
+    assert ("This is not the token." if tries == 1 else "Too many tries.") in page.text
+    assert 'value="/runs?q=a"' in page.text
+
+
 def test_over_https_the_cookie_is_for_https_only(home_with_data: Settings, clock: FakeClock):
     with asked(home_with_data, clock, "https://localhost", token=TOKEN) as client:
         assert "Secure" in client.get(f"/login?token={TOKEN}").headers["set-cookie"]
@@ -224,6 +236,10 @@ def test_a_sign_in_makes_a_new_cookie_and_a_made_up_one_is_worth_nothing(guarded
     first = guarded.get(f"/login?token={TOKEN}").cookies[name]
     second = guarded.get(f"/login?token={TOKEN}").cookies[name]
     assert first != second
+    assert guarded.get("/runs").status_code == 200
+    guarded.cookies.clear()
+    guarded.cookies.set(name, first)
+    assert guarded.get("/runs").status_code == 303, "the cookie from before the sign-in has ended"
 
 
 def test_signing_out_ends_one_browser_and_everywhere_ends_all(guarded: TestClient, clock: FakeClock):
