@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
@@ -14,6 +16,9 @@ from app.models import Run
 from app.schemas import RunOut
 from app.state import State
 from trainer import sources
+from trainer.config import TrainConfig
+from trainer.errors import DataMissing
+from trainer.fit import misfits
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -36,15 +41,28 @@ JsonObject = Annotated[dict[str, Any], Depends(_json)]
 
 
 def submit(shared: State, values: dict[str, Any], who: str) -> RunOut:
-    """Queue what was asked for. Raises `FormError`."""
+    """Queue what was asked for, on the newest version where a data set's is not named. Raises `FormError`."""
     wanted = forms.parse(values)
-    if wanted.config.dataset not in dict(sources.available(shared.settings.data_dir)):
-        raise FormError({"dataset": f"There is no data set {wanted.config.dataset}."})
+    config = _on_a_version(wanted.config, shared.settings.data_dir)
     now = shared.clock()
     with shared.db.write() as session:
-        run = runs.submit(session, wanted.config, name=wanted.name, notes=wanted.notes, tags=wanted.tags, now=now)
+        run = runs.submit(session, config, name=wanted.name, notes=wanted.notes, tags=wanted.tags, now=now)
         audit.note(session, who, "started", now=now, run_id=run.id, detail=run.name)
         return RunOut.of(run, now=now)
+
+
+def _on_a_version(config: TrainConfig, data_dir: Path) -> TrainConfig:
+    """Raises `FormError` where the data set is not there or does not suit the settings."""
+    try:
+        dataset = sources.resolve(config.dataset, data_dir)
+    except DataMissing as error:
+        raise FormError({"dataset": str(error)}) from error
+    if dataset not in dict(sources.available(data_dir)):
+        raise FormError({"dataset": f"There is no data set {dataset}."})
+    config = replace(config, dataset=dataset)
+    if problems := misfits(config, data_dir):
+        raise FormError(problems)
+    return config
 
 
 def cancel(shared: State, run_id: int, who: str) -> RunOut:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from trainer.errors import ConfigError
-from trainer.models import MODEL, REGISTRY
+from trainer.models import MODEL, REGISTRY, too_small
 from trainer.options import Kind, Option
 
 
@@ -82,7 +82,7 @@ class TrainConfig:
         help="Pixels a side; images of another size are resized.",
         group=DATA,
         kind="integer",
-        minimum=16,
+        minimum=8,
         maximum=224,
     )
     normalize: bool = _option(
@@ -435,6 +435,8 @@ def _check_together(values: Mapping[str, Any]) -> dict[str, str]:
         return {"processes": f"Is more than the {batch_size:,} images of a batch: some would have nothing to do."}
     if values["nesterov"] and values["optimizer"] == "sgd" and values["momentum"] == 0:
         return {"nesterov": "Needs a momentum greater than 0."}
+    if problem := too_small(values["arch"], values["image_size"]):
+        return {"image_size": problem}
     if values["shift"] * 2 > values["image_size"]:
         return {"shift": f"Is more than half of the {values['image_size']} pixels: little of an image would be left."}
     if values["warmup_epochs"] >= values["epochs"]:

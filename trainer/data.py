@@ -22,6 +22,7 @@ from torchvision.transforms.v2.functional import resize
 from trainer import sources
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError, DataError
+from trainer.fit import too_few_images
 
 Batch = tuple[Tensor, Tensor]
 """Images uint8 [B, C, H, W] and labels int64 [B], both on the run's device."""
@@ -117,8 +118,8 @@ def open_split(
     chosen = sources.subset_indices(len(images), config.train_size if split == "train" else config.val_size)
     if len(chosen) == 0:
         raise DataError(f"There are no {_WORDS[split]} images.")
-    if split == "train" and config.batch_size > len(chosen):
-        raise ConfigError({"batch_size": f"Is larger than the {len(chosen):,} training images there are."})
+    if split == "train" and (problem := too_few_images(config.batch_size, len(chosen))):
+        raise ConfigError({"batch_size": problem})
     if loading(config, images, len(chosen), device) == "resident":
         return Resident(config, images, chosen, device, part)
     return Loaded(config, split, data_dir, images, chosen, device, part)

@@ -85,10 +85,19 @@ def architecture(name: str, label: str, *, smallest: int = 1, **keywords: Whole)
 
 def build(arch: str, shape: Shape, *, dropout: float, options: Mapping[str, Any]) -> nn.Module:
     """The network with fresh weights. Raises `ConfigError` when the images are too small for it."""
+    problem = too_small(arch, shape.size)
+    if problem:
+        raise ConfigError({"image_size": problem})
     chosen = REGISTRY[arch]
-    if shape.size < chosen.smallest:
-        raise ConfigError({"image_size": f"{chosen.label.partition(':')[0]} needs at least {chosen.smallest} pixels."})
     return chosen.builder(shape, dropout, **options)
+
+
+def too_small(arch: str, size: int) -> str | None:
+    """A sentence where the network's layers leave nothing of an image of so many pixels a side."""
+    chosen = REGISTRY[arch]
+    return (
+        f"{chosen.label.partition(':')[0]} needs at least {chosen.smallest} pixels." if size < chosen.smallest else None
+    )
 
 
 @architecture("net", "Net: the tutorial's CNN", smallest=16)

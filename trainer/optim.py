@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from trainer.augment import Targets
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError
+from trainer.fit import wrong_weights
 from trainer.group import Group
 
 
@@ -81,10 +82,8 @@ def class_weights(asked: str | None, labels: np.ndarray[Any, Any], classes: int)
         counts = np.bincount(labels, minlength=classes)
         return [len(labels) / (classes * count) if count else 0.0 for count in counts.tolist()]
     weights = [float(part) for part in asked.split(",")]
-    if len(weights) != classes:
-        raise ConfigError({"class_weights": f"Has {len(weights)} numbers, but the data set has {classes} classes."})
-    if not any(weights):
-        raise ConfigError({"class_weights": "Must not all be 0."})
+    if problem := wrong_weights(asked, classes):
+        raise ConfigError({"class_weights": problem})
     return weights
 
 
