@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import Depends, HTTPException, Request
 
 from app import audit, forms, runs, workers
+from app.datasets import DataSetOut
 from app.forms import FormError
 from app.models import Run
 from app.schemas import RunOut
@@ -43,9 +45,10 @@ JsonObject = Annotated[dict[str, Any], Depends(_json)]
 def submit(shared: State, values: dict[str, Any], who: str) -> RunOut:
     """Queue what was asked for, on the newest version where a data set's is not named. Raises `FormError`."""
     wanted = forms.parse(values)
-    config = _on_a_version(wanted.config, shared.settings.data_dir)
     now = shared.clock()
     with shared.db.write() as session:
+        # Looked for in here, so that it cannot be removed before the run that names it is seen.
+        config = _on_a_version(wanted.config, shared.settings.data_dir)
         run = runs.submit(session, config, name=wanted.name, notes=wanted.notes, tags=wanted.tags, now=now)
         audit.note(session, who, "started", now=now, run_id=run.id, detail=run.name)
         return RunOut.of(run, now=now)
@@ -92,10 +95,12 @@ def values_of(run: Run) -> dict[str, Any]:
     return {**run.config, "name": run.name, "notes": run.notes, "tags": [tag.name for tag in run.tags]}
 
 
-def dataset_choices(shared: State, chosen: str) -> list[tuple[str, str]]:
-    """Those in the data folder; one that is gone stays offered where it was chosen, and is refused with a word."""
-    choices = sources.available(shared.settings.data_dir)
-    return choices if chosen in dict(choices) else [*choices, (chosen[:80], f"{chosen[:80]} (not here)")]
+def dataset_choices(offered: Sequence[tuple[str, Sequence[DataSetOut]]], chosen: str) -> forms.Choices:
+    """Those there are, under titles; one that is gone stays offered where it was chosen, and is refused with a word."""
+    groups = [(title, [(item.id, item.label) for item in items]) for title, items in offered]
+    if any(chosen == value for _, items in groups for value, _ in items):
+        return groups
+    return [*groups, ("Not here", [(chosen[:80], chosen[:80])])]
 
 
 def device_choices(shared: State, chosen: str) -> list[tuple[str, str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from app.models import Run, Status
 from app.runs import RunStateError
 from app.state import State
 from trainer import sources
-from trainer.errors import DataError
-from trainer.sources import SET
-from trainer.store import Card, DataSet, Store, parsed
+from trainer.config import OPTIONS
+from trainer.errors import DataError, DataMissing
+from trainer.sources import CSV, SET
+from trainer.store import Card, DataSet, Store, export_npz, parsed
 
 CARD_LENGTHS = {"source": 300, "licence": 100, "notes": 5000}
 CARD = {
@@ -30,17 +33,11 @@ CARD = {
 }
 
 
+OWN, FOLDERS, OLDER = "Your own", "CSV folders", "Older versions"
+
+
 class InUse(Exception):
     """Runs name the data set that was to be removed; the message says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A run that names a data set."""
-
-    id: int
-    name: str
-    status: Status
 
 
 class DataSetOut(BaseModel):
@@ -58,6 +55,31 @@ class DataSetOut(BaseModel):
     added_at: datetime | None = None
     bytes: int | None = None
     problem: str | None = Field(default=None, description="Why it cannot be read.")
+
+    @property
+    def label(self) -> str:
+        return sources.label(self.id)
+
+    @property
+    def facts(self) -> str:
+        """What a form says of it."""
+        if self.problem:
+            return self.problem
+        size = " × ".join(map(str, self.shape))
+        return f"{size}, {len(self.classes):,} classes, {self.train:,} training and {self.val:,} validation images"
+
+    @property
+    def image_side(self) -> int:
+        """Pixels a side of a cell in a grid of its images."""
+        return max(self.shape[:2])
+
+    @property
+    def image_size(self) -> int | None:
+        """Pixels a side at which its images are trained on as they are, as far as a run's settings allow."""
+        option = OPTIONS["image_size"]
+        if not self.shape or option.minimum is None or option.maximum is None:
+            return None
+        return int(min(option.maximum, max(option.minimum, *self.shape[:2])))
 
     @classmethod
     def of(cls, kept: DataSet) -> DataSetOut:
@@ -79,6 +101,19 @@ class DataSetOut(BaseModel):
         )
 
 
+class UseOut(BaseModel):
+    """A run that names a data set."""
+
+    id: int
+    name: str
+    status: Status
+
+
+class DataSetDetailOut(DataSetOut):
+    versions: list[str] = Field(description="Ids of all versions of this name, newest first.")
+    runs: list[UseOut] = Field(description="The runs that name it, newest first.")
+
+
 def catalogue(data_dir: Path) -> list[DataSetOut]:
     """All that a run may name: Fashion-MNIST, those that are kept (by name, newest version first), CSV folders."""
     kept = [DataSetOut.of(item) for item in Store(data_dir).sets()]
@@ -90,6 +125,8 @@ def get(dataset: str, data_dir: Path) -> DataSetOut:
     """Raises `DataMissing`."""
     if dataset.startswith(SET):
         return DataSetOut.of(Store(data_dir).get(*parsed(dataset)))
+    if dataset not in dict(sources.available(data_dir)):
+        raise DataMissing(f"There is no data set {dataset[:80]}.")
     return _other(dataset, data_dir)
 
 
@@ -98,12 +135,77 @@ def versions(name: str, data_dir: Path) -> list[DataSetOut]:
     return [DataSetOut.of(item) for item in Store(data_dir).sets() if item.name == name]
 
 
-def uses(session: Session, dataset: str) -> list[Use]:
+def detail(shared: State, dataset: str) -> DataSetDetailOut:
+    """One data set, its versions and its runs. Raises `DataMissing`."""
+    data_dir = shared.settings.data_dir
+    found = get(dataset, data_dir)
+    others = versions(found.name, data_dir) if found.version else []
+    with shared.db.read() as session:
+        used = uses(session, found.id)
+    return DataSetDetailOut(**found.model_dump(), versions=[item.id for item in others], runs=used)
+
+
+def grouped(data_dir: Path) -> list[tuple[str, list[DataSetOut]]]:
+    """All of `catalogue` under titles, the newest version of each before the older ones."""
+    groups: dict[str, list[DataSetOut]] = {"": [], OWN: [], FOLDERS: [], OLDER: []}
+    seen = set()
+    for item in catalogue(data_dir):
+        if item.version is None:
+            title = FOLDERS if item.id.startswith(CSV) else ""
+        else:
+            title = OLDER if item.name in seen else OWN
+            seen.add(item.name)
+        groups[title].append(item)
+    return [(title, items) for title, items in groups.items() if items]
+
+
+def suggested(dataset: str, data_dir: Path) -> dict[str, Any]:
+    """Settings for a run on it: its newest version where none is named, and its own image size."""
+    try:
+        found = get(dataset, data_dir)
+    except DataMissing:
+        return {"dataset": dataset}
+    size = found.image_size if found.version else None
+    return {"dataset": found.id} | ({"image_size": size} if size else {})
+
+
+def npz(dataset: str, data_dir: Path) -> tuple[str, Iterator[bytes]]:
+    """A file name, and the data set as .npz, packed while it is sent. Raises `DataMissing`."""
+    kept = Store(data_dir).get(*parsed(dataset))
+    return f"{kept.name}-{kept.version}.npz", _packed(kept)
+
+
+def _packed(kept: DataSet) -> Iterator[bytes]:
+    """Through a pipe: nothing of it is kept on the way, and where the reader is gone the packing ends."""
+    inlet, outlet = os.pipe()
+    problems: list[Exception] = []
+
+    def pack() -> None:
+        try:
+            with os.fdopen(outlet, "wb") as out:
+                export_npz(kept, out)
+        except BrokenPipeError:
+            return
+        except Exception as error:  # noqa: BLE001 - raised again where the reader waits
+            problems.append(error)
+
+    packing = threading.Thread(target=pack, name="npz", daemon=True)
+    packing.start()
+    with os.fdopen(inlet, "rb") as source:
+        while block := source.read(1 << 18):
+            yield block
+    packing.join()
+    if problems:
+        # The answer has begun: only a connection that breaks can say that the file is not whole.
+        raise problems[0]
+
+
+def uses(session: Session, dataset: str) -> list[UseOut]:
     """The runs that name it, newest first."""
     found = session.execute(
         select(Run.id, Run.name, Run.status).where(Run.dataset == dataset).order_by(Run.id.desc())
     ).all()
-    return [Use(row.id, row.name, Status(row.status)) for row in found]
+    return [UseOut(id=row.id, name=row.name, status=Status(row.status)) for row in found]
 
 
 def counted_uses(session: Session) -> dict[str, int]:
@@ -160,6 +262,11 @@ def remove(shared: State, dataset: str, who: str, *, breaks: Sequence[int]) -> N
         audit.note(session, who, "removed", now=shared.clock(), detail=dataset)
 
 
+def run_ids(text: str) -> list[int]:
+    """Numbers with commas between; what is none counts as not said."""
+    return [int(part) for part in text.split(",") if re.fullmatch(r"[0-9]{1,18}", part.strip())]
+
+
 def card_of(values: Mapping[str, Any]) -> Card:
     """Raises `FormError`."""
     errors, texts = {}, {}
@@ -208,7 +315,7 @@ def _other(dataset: str, data_dir: Path) -> DataSetOut:
     )
 
 
-def _runs(uses: Sequence[Use], most: int = 10) -> str:
+def _runs(uses: Sequence[UseOut], most: int = 10) -> str:
     """ "Runs 7, 5 were", for the beginning of a sentence."""
     numbers = ", ".join(str(use.id) for use in uses[:most]) + (
         f" and {len(uses) - most} more" if len(uses) > most else ""

@@ -47,7 +47,7 @@ class Field:
     error: str | None = None
     choices: Sequence[tuple[str, str]] = ()
     grouped: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
-    """The same choices under titles, where there are many."""
+    """Choices under titles, instead."""
     placeholder: str = ""
     applies: str = ""
     """ "choice=value value": under which value of which other field it means anything; empty: always."""
@@ -102,7 +102,7 @@ def _with_preset(values: Mapping[str, Any], errors: dict[str, str]) -> dict[str,
 def groups(values: Mapping[str, Any], errors: Mapping[str, str], choices: Mapping[str, Choices]) -> list[Group]:
     """The form's fields in their groups, holding `values` (typed text, or a config's own values).
 
-    `choices` are those that only this machine knows, by kind of field: its devices, its data sets.
+    `choices` are those that only this machine knows, by kind of field, under titles: its devices, its data sets.
     """
     about = [
         Field(name, label, words, kind, shown(values.get(name)), errors.get(name))
@@ -116,7 +116,7 @@ def groups(values: Mapping[str, Any], errors: Mapping[str, str], choices: Mappin
     return list(found.values())
 
 
-Choices = Sequence[tuple[str, str]]
+Choices = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 _FOLDING = (AUGMENTATION, LOSS, EXECUTION)
 
 
@@ -128,16 +128,16 @@ _ABOUT: dict[str, tuple[str, str, str, int]] = {
 
 
 def _field(option: Option, known: Mapping[str, Any], error: str | None, choices: Mapping[str, Choices]) -> Field:
-    kind, offered = ("choice", choices[option.kind]) if option.kind in choices else (option.kind, option.choices)
     value = shown(known[option.name])
     return Field(
         option.name,
         option.label,
         option.help,
-        kind,
+        "choice" if option.kind in choices else option.kind,
         value,
         error,
-        offered,
+        option.choices,
+        choices.get(option.kind, ()),
         placeholder=option.empty,
         applies=f"{option.applies[0]}={' '.join(option.applies[1])}" if option.applies else "",
         hidden=not option.applies_to(known) and error is None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,12 +10,17 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator, Field
 from starlette.responses import RedirectResponse, Response
 
-from app import browse, images, twins
+from app import browse, datasets, images, twins
+from app.access import Who
+from app.actions import Form
+from app.datasets import DataSetDetailOut, DataSetOut
+from app.forms import FormError
 from app.pages import templates
+from app.routes.datasets_api import found_or_404
 from app.routes.images import known
-from app.state import Shared, State
+from app.runs import RunStateError
+from app.state import Shared
 from trainer import sources
-from trainer.errors import DataError
 from trainer.sources import Split
 
 router = APIRouter(include_in_schema=False)
@@ -26,8 +32,12 @@ Number = Annotated[Annotated[int, Field(ge=0, le=10**9)] | None, BeforeValidator
 @router.get("/datasets")
 def show_datasets(request: Request, shared: Shared) -> Response:
     data_dir = shared.settings.data_dir
-    found = [_summary(dataset, label, shared) for dataset, label in sources.available(data_dir)]
-    return templates.TemplateResponse(request, "datasets.html", {"datasets": found, "nav": "data"})
+    with shared.db.read() as session:
+        counts = datasets.counted_uses(session)
+    groups = datasets.grouped(data_dir)
+    strips = {item.id: _strip(item, data_dir) for _, items in groups for item in items if not item.problem}
+    context = {"groups": groups, "counts": counts, "strips": strips, "nav": "data"}
+    return templates.TemplateResponse(request, "datasets.html", context)
 
 
 @router.get("/datasets/{dataset}")
@@ -42,15 +52,21 @@ def show_dataset(
     index: Number = None,
 ) -> Response:
     """`index` leads to that image's own page: it is what the search field sends."""
-    known(dataset)
+    about = found_or_404(dataset, shared)
     if index is not None:
         return RedirectResponse(f"/datasets/{dataset}/{split}/{index}", 303)
+    if about.id != dataset:
+        return RedirectResponse(f"/datasets/{about.id}", 303)
     data_dir = shared.settings.data_dir
     query = browse.Query(dataset, split, label, seed, page)
     sets = {name: images.image_set(dataset, name, data_dir) for name in browse.SPLITS}
     context = {
         "query": query,
-        "label": sources.label(dataset),
+        "about": about,
+        "label": about.label,
+        "card": datasets.CARD,
+        "values": about.model_dump(),
+        "errors": {},
         "splits": browse.SPLITS,
         "sizes": {name: len(found) for name, found in sets.items()},
         "shape": sets[split].images.shape[1:],
@@ -60,6 +76,35 @@ def show_dataset(
         "nav": "data",
     }
     return templates.TemplateResponse(request, "dataset.html", context)
+
+
+@router.post("/datasets/{dataset}/card")
+def change_card(request: Request, dataset: str, values: Form, shared: Shared, who: Who) -> Response:
+    """What is said of the data set."""
+    about = found_or_404(dataset, shared)
+    try:
+        datasets.describe(shared, about.id, values, who)
+    except FormError as error:
+        context = {"about": about, "card": datasets.CARD, "values": values, "errors": error.errors, "nav": "data"}
+        return templates.TemplateResponse(request, "dataset_card.html", context, status_code=422)
+    return RedirectResponse(f"/datasets/{about.id}", 303)
+
+
+@router.get("/datasets/{dataset}/delete")
+def confirm_removal(request: Request, dataset: str, shared: Shared) -> Response:
+    """Which runs would lose their images."""
+    return _removal_page(request, found_or_404(dataset, shared), "")
+
+
+@router.post("/datasets/{dataset}/delete")
+def remove(request: Request, dataset: str, values: Form, shared: Shared, who: Who) -> Response:
+    """Remove it; the form says which runs were listed when it was shown."""
+    about = found_or_404(dataset, shared)
+    try:
+        datasets.remove(shared, about.id, who, breaks=datasets.run_ids(values.get("breaks", "")))
+    except (datasets.InUse, RunStateError) as error:
+        return _removal_page(request, found_or_404(dataset, shared), str(error))
+    return RedirectResponse("/datasets", 303)
 
 
 @router.get("/datasets/{dataset}/duplicates")
@@ -99,17 +144,23 @@ def show_image(request: Request, dataset: str, split: Split, index: int, shared:
     return templates.TemplateResponse(request, "dataset_image.html", context)
 
 
+def _removal_page(request: Request, about: DataSetDetailOut, problem: str) -> Response:
+    context = {
+        "about": about,
+        "living": [use for use in about.runs if not use.status.over],
+        "problem": problem,
+        "nav": "data",
+    }
+    return templates.TemplateResponse(request, "dataset_delete.html", context, status_code=409 if problem else 200)
+
+
 def _hexadecimal(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> list[list[str]]:
     """[H, W, C] -> rows of colours such as "ff8000"."""
     return [[pixel.tobytes().hex() for pixel in row] for row in pixels]
 
 
-def _summary(dataset: str, label: str, shared: State) -> dict[str, object]:
-    """What the list shows of a data set; one that cannot be read yet says why."""
-    about: dict[str, object] = {"id": dataset, "label": label}
-    try:
-        sets = {name: images.image_set(dataset, name, shared.settings.data_dir) for name in browse.SPLITS}
-    except DataError as error:
-        return about | {"problem": str(error)}
-    sizes = {browse.SPLITS[name]: len(found) for name, found in sets.items()}
-    return about | {"sizes": sizes, "classes": sets["train"].classes, "shape": sets["train"].images.shape[1:]}
+def _strip(item: DataSetOut, data_dir: Path) -> str:
+    """The address of its first images side by side."""
+    numbers = ",".join(map(str, range(min(images.GRID_COLUMNS, item.train or 0))))
+    version = item.sha256[:12] if item.sha256 else sources.version(item.id, data_dir)
+    return f"/datasets/{item.id}/train/sprite.png?v={version}&indices={numbers}"

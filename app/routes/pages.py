@@ -9,7 +9,21 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from app import actions, charts, columns, evaluation, forms, hard, images, listing, metrics, paired, runs, settings_diff
+from app import (
+    actions,
+    charts,
+    columns,
+    datasets,
+    evaluation,
+    forms,
+    hard,
+    images,
+    listing,
+    metrics,
+    paired,
+    runs,
+    settings_diff,
+)
 from app.access import Who
 from app.actions import Form, dataset_choices, device_choices, submit, values_of
 from app.forms import FormError
@@ -69,7 +83,8 @@ def show_form(
 ) -> Response:
     if from_id is None:
         chosen = PRESETS.get(preset, PRESETS["tutorial"])
-        return _form_page(request, shared, chosen.values | {"dataset": dataset}, {}, preset=chosen.name)
+        own = datasets.suggested(dataset, shared.settings.data_dir)
+        return _form_page(request, shared, chosen.values | own, {}, preset=chosen.name)
     with shared.db.read() as session:
         run = runs.get(session, from_id)
         return _form_page(request, shared, values_of(run), {}, from_run=RunOut.of(run, now=shared.clock()))
@@ -271,14 +286,18 @@ def _form_page(
     from_run: RunOut | None = None,
     preset: str | None = None,
 ) -> Response:
+    offered = datasets.grouped(shared.settings.data_dir)
     choices = {
-        "device": device_choices(shared, str(values.get("device", "auto"))),
-        "dataset": dataset_choices(shared, str(values.get("dataset", "fashion-mnist"))),
+        "device": [("", device_choices(shared, str(values.get("device", "auto"))))],
+        "dataset": dataset_choices(offered, str(values.get("dataset", "fashion-mnist"))),
     }
     form = {
         "groups": forms.groups(values, errors, choices),
         "presets": [PresetOut.of(item) for item in PRESETS.values()],
         "defaults": {name: forms.shown(option.default) for name, option in OPTIONS.items()},
+        "datasets": {
+            item.id: {"facts": item.facts, "image_size": item.image_size} for _, items in offered for item in items
+        },
         "preset": preset,
         "values": values,
         "errors": errors,

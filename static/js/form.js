@@ -3,7 +3,7 @@
 import { Augmented } from "./augmented.js";
 import { Network } from "./network.js";
 
-const { presets, defaults } = JSON.parse(document.getElementById("form-data")?.textContent ?? "{}");
+const { presets, defaults, datasets } = JSON.parse(document.getElementById("form-data")?.textContent ?? "{}");
 const form = /** @type {HTMLFormElement} */ (document.querySelector("form.form"));
 const button = /** @type {HTMLButtonElement} */ (form.querySelector("[type=submit]"));
 const network = new Network(/** @type {HTMLElement} */ (form.querySelector("[data-network]")), form);
@@ -34,12 +34,15 @@ function count(group) {
   /** @type {HTMLElement} */ (shown.firstElementChild).textContent = String(changed);
 }
 
-/** Fill in a preset without losing name, tags, notes and device. @param {string} name */
+/** What is chosen apart from presets: which images, and where they are trained on. */
+const APART = ["device", "dataset", "csv_shape", "image_size"];
+
+/** Fill in a preset without losing name, tags, notes, data set and device. @param {string} name */
 function choose(name) {
   const { changes } = presets.find((/** @type {any} */ preset) => preset.name === name);
   for (const [setting, value] of Object.entries({ ...defaults, ...changes })) {
     const item = control(setting);
-    if (item && setting !== "device") item.value = value === null ? "" : String(value);
+    if (item && !APART.includes(setting)) item.value = value === null ? "" : String(value);
   }
   for (const group of /** @type {NodeListOf<HTMLDetailsElement>} */ (form.querySelectorAll("details[data-group]"))) {
     count(group);
@@ -66,9 +69,22 @@ for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.queryS
     choose(link.dataset.preset ?? "");
   });
 }
+let dataset = control("dataset")?.value ?? "";
+
+/** Say what the chosen data set is, and take its own image size unless another was asked for. */
+function describe() {
+  const chosen = control("dataset")?.value ?? "";
+  const size = control("image_size");
+  const own = (/** @type {string} */ id) => String(datasets[id]?.image_size ?? defaults.image_size);
+  if (size && chosen !== dataset && [own(dataset), defaults.image_size].includes(size.value)) size.value = own(chosen);
+  dataset = chosen;
+  /** @type {HTMLElement} */ (form.querySelector("[data-dataset-facts]")).textContent = datasets[chosen]?.facts ?? "It is not here any more.";
+}
+
 form.addEventListener("input", (event) => {
   const { name } = /** @type {Control} */ (event.target);
-  if (name in defaults) mark(null);
+  if (name === "dataset") describe();
+  if (name in defaults && !APART.includes(name)) mark(null);
   follow();
   network.refresh();
   augmented.refresh();
@@ -81,6 +97,7 @@ form.addEventListener("submit", () => {
 addEventListener("pageshow", () => {
   button.disabled = false;
   button.textContent = "Start run";
+  describe();
   follow();
   network.refresh();
   augmented.refresh();

@@ -27,7 +27,7 @@ def test_the_forms_own_values_give_the_same_config_back():
     config = TrainConfig(epochs=3, lr=0.00025, train_size=2048, device="cuda:1", dropout=0.0)
     shown = {
         field.name: field.value
-        for group in forms.groups(config.to_dict(), {}, {"device": [("auto", "Auto"), ("cuda:1", "x")]})
+        for group in forms.groups(config.to_dict(), {}, {"device": [("", [("auto", "Auto"), ("cuda:1", "x")])]})
         for field in group.fields
     }
     assert forms.parse(shown).config == config

@@ -222,8 +222,6 @@ def test_a_field_that_means_nothing_beside_the_others_is_hidden(client: TestClie
 
 
 def test_a_csv_data_set_is_offered_run_and_seen(client: TestClient, home_with_data: Settings, data_dir: Path):
-    """The data folder of the tests is the real one, by a link: this one is put in its place."""
-    home_with_data.data_dir.unlink()
     folder = home_with_data.data_dir / "csv" / "shoes"
     folder.mkdir(parents=True)
     assert "shoes" not in client.get("/runs/new").text
@@ -408,7 +406,7 @@ def test_a_data_set_that_is_missing_does_not_take_the_page_with_it(
     client: TestClient, db: Database, clock: FakeClock, home_with_data: Settings
 ):
     run_id = with_history(client, db, clock)
-    home_with_data.data_dir.unlink()
+    (home_with_data.data_dir / "FashionMNIST").unlink()
     from app.images import _image_set
 
     _image_set.cache_clear()

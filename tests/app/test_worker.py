@@ -79,7 +79,7 @@ def test_the_recorded_numbers_are_the_trainers_own(worker: Worker, db: Database,
 
 
 def test_a_missing_data_set_fails_the_run_with_what_to_do(worker: Worker, db: Database, home_with_data: Settings):
-    home_with_data.data_dir.unlink()
+    (home_with_data.data_dir / "FashionMNIST").unlink()
     run_id = submit(db)
     worker.step()
     run = row(db, run_id)

@@ -1,0 +1,5 @@
+// A page whose only live part are its instants, shown in the reader's own time zone.
+
+import { localTimes } from "./format.js";
+
+localTimes(document);
