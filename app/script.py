@@ -23,7 +23,8 @@ from app.runs import RunStateError, config_of
 from trainer import csv_images
 from trainer.config import TrainConfig
 from trainer.models import REGISTRY
-from trainer.sources import CSV
+from trainer.sources import CSV, SET
+from trainer.store import Store, parsed
 
 _MODULES = tuple(
     f"trainer.{name}" for name in ("models", "sources", "csv_images", "data", "augment", "optim", "schedule")
@@ -81,7 +82,10 @@ def _context(run_id: int, name: str, config: TrainConfig, facts: dict[str, Any],
     precision, device = str(facts["precision"]), str(facts["device"])
     draws = bool(config.shift or config.flip or config.rotate or config.erase or config.mix != "none")
     csv = _csv(config, shape, data_dir) if config.dataset.startswith(CSV) else None
-    folder = f"FOLDER holds {csv['place']}." if csv else "FOLDER is where torchvision keeps Fashion-MNIST, or puts it."
+    npz = _npz(config.dataset, data_dir) if config.dataset.startswith(SET) else None
+    folder = "FOLDER is where torchvision keeps Fashion-MNIST, or puts it."
+    if csv or npz:
+        folder = f"FOLDER holds {(csv or npz or {})['place']}."
     auto = '"cuda:0" if torch.cuda.is_available() else "cpu"'
     return {
         "run_id": run_id,
@@ -93,6 +97,7 @@ def _context(run_id: int, name: str, config: TrainConfig, facts: dict[str, Any],
         "precision": precision,
         "float32_as": _float32_as(precision, device),
         "csv": csv,
+        "npz": npz,
         "channels": shape[2],
         "loaded": config.loading == "dataloader",
         "draws": draws,
@@ -122,6 +127,16 @@ def _csv(config: TrainConfig, shape: tuple[int, ...], data_dir: Path) -> dict[st
         "header": None if layout.header is None else 0,
         "label": layout.label,
         "shape": shape,
+    }
+
+
+def _npz(dataset: str, data_dir: Path) -> dict[str, Any]:
+    """The data set as it is downloaded."""
+    kept = Store(data_dir).get(*parsed(dataset))
+    return {
+        "file": _literal(kept.file),
+        "classes": len(kept.about.classes),
+        "place": f"{kept.file}, which the page of the data set gives",
     }
 
 

@@ -64,6 +64,11 @@ class DataSet:
     def id(self) -> str:
         return f"{PREFIX}{self.name}@{self.version}"
 
+    @property
+    def file(self) -> str:
+        """What it is called when it is taken away."""
+        return f"{self.name}-{self.version}.npz"
+
 
 class Store:
     """All methods may be called by several processes at once."""

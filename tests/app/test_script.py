@@ -19,6 +19,8 @@ from app.script import script
 from trainer import sources
 from trainer.config import OPTIONS, TrainConfig
 from trainer.errors import ConfigError
+from trainer.ingest import Choices, Upload, convert
+from trainer.store import Store, export_npz
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +99,23 @@ def test_the_script_reads_the_same_csv_files(
     run_id = run_for_real(dataset="csv:own", epochs=2, batch_size=64)
     text = client.get(f"/api/v1/runs/{run_id}/script").text
     assert printed_by(text, tmp_path, home_with_data.data_dir) == recorded(client, run_id)
+
+
+def test_the_script_reads_a_data_set_as_it_is_downloaded(
+    client: TestClient, run_for_real: Callable[..., int], home_with_data: Settings, tmp_path: Path, data_dir: Path
+):
+    real = sources.load("fashion-mnist", "train", data_dir)
+    store = Store(home_with_data.data_dir)
+    place = store.workplace()
+    colour = np.repeat(np.array(real.images[:600]), 3, 3)
+    np.savez(place / "a.npz", images=colour, labels=np.array(real.classes)[real.labels[:600]])
+    convert([Upload(place / "a.npz", "a.npz")], Choices(), place / "out")
+    kept = store.accept(place / "out", "own")
+    run_id = run_for_real(dataset=kept.id, epochs=2, batch_size=64)
+    text = client.get(f"/api/v1/runs/{run_id}/script").text
+    with (tmp_path / kept.file).open("wb") as file:
+        export_npz(kept, file)
+    assert printed_by(text, tmp_path, tmp_path) == recorded(client, run_id)
 
 
 def test_before_the_run_starts_there_is_no_script(client: TestClient):

@@ -157,7 +157,10 @@ def _layout(upload: Upload, choices: Choices) -> Layout:
         problem = f"has {len(cells):,} columns, so the label cannot be in column {label + 1:,}."
         raise IngestError(problem, file=upload.filename, field="label")
     skipped = frozenset(i for i, name in enumerate(names or ()) if i != label and name.lower() in _NO_PIXELS)
-    return Layout(upload.filename, delimiter, names, len(cells), label, skipped)
+    layout = Layout(upload.filename, delimiter, names, len(cells), label, skipped)
+    if not layout.pixels:
+        raise IngestError("has no columns of pixels beside the label.", file=upload.filename, line=1, field="label")
+    return layout
 
 
 def _first_lines(upload: Upload) -> tuple[str, str]:

@@ -150,6 +150,7 @@ def test_two_files_whose_names_tell_nothing_are_told_apart_by_size_and_asked(ben
         ("\n", "a.csv: is empty", (None, None)),
         ("label,a,b,c,d\n", "a.csv: has no rows but its header", (None, None)),
         ("7\n", "has one column only", (1, None)),
+        (",x\n0,1\n1,2\n", "has no columns of pixels", (1, None)),
         (GOOD + "1,2,3,4\n", "has 4 columns, but the first line has 5", (4, None)),
         (GOOD + "1,2,3,4,5,6\n", "has 6 columns", (4, None)),
         (GOOD + "1,2,x,4,5\n", "column 3 (b): the pixel “x” is not a whole number", (4, 3)),
