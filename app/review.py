@@ -52,6 +52,8 @@ class Warned:
 class Review:
     reading: Reading
     files: list[FileShown]
+    parts: list[str]
+    """What was found inside the files, and what it is taken for."""
     problem: str
     """What is wrong, where it belongs to none of the files."""
     fields: list[Field]
@@ -86,9 +88,11 @@ def of(upload: Upload, reading: Reading, errors: Mapping[str, str]) -> Review:
     ]
     at_field = {str(error["field"]): str(error["message"])} if error.get("field") else {}
     ready = reading.stage == READY
+    parts = [_part(part) for part in guess["parts"] if part["name"] not in filenames] if guess else []
     return Review(
         reading=reading,
         files=files,
+        parts=parts,
         problem=str(error["message"]) if error and at_file is None else "",
         fields=_fields(upload, reading, at_field | dict(errors)),
         kind=KINDS.get(_kind(reading) or "", ""),
@@ -164,6 +168,11 @@ def sample(reading: Reading) -> ImageSet:
     told = reading.guess["sample"]
     labels = np.zeros(len(told["labels"]), np.int64)
     return ImageSet(unpack(told), labels, ("",))
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    count = "" if part["images"] is None else f", {part['images']:,} images"
+    return f"{part['name']}: {_SPLIT_WORD[part['role']]}{count}"
 
 
 def _kind(reading: Reading) -> str | None:
@@ -269,7 +278,14 @@ def _archive_fields(field: Any, known: Mapping[str, Any], guess: Mapping[str, An
     ]
 
 
-_CHOSEN_BY_KIND = {"csv": _csv_fields, "archive": _archive_fields}
+def _array_fields(field: Any, known: Mapping[str, Any], guess: Mapping[str, Any]) -> list[Field]:
+    if not known.get("layout"):
+        return []
+    options = [("interleaved", "Channels last: [N, H, W, C]"), ("planar", "Channels first: [N, C, H, W]")]
+    return [field("layout", "Order of the colours", "", known["layout"], options)]
+
+
+_CHOSEN_BY_KIND = {"csv": _csv_fields, "archive": _archive_fields, "npz": _array_fields, "idx": _array_fields}
 
 
 def _sizes(reading: Reading) -> dict[Split, int]:
