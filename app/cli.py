@@ -40,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     worker.set_defaults(run=_worker)
     commands.add_parser("train", help="train in this terminal, without server or database", add_help=False)
-    commands.add_parser("data", help="fetch Fashion-MNIST").set_defaults(run=_data)
+    data = commands.add_parser("data", help="fetch Fashion-MNIST, or another small set by its name")
+    named = "fashion-mnist, mnist, kmnist, emnist, cifar10, cifar100 or svhn"
+    data.add_argument("name", metavar="NAME", nargs="?", default="fashion-mnist", help=named)
+    data.set_defaults(run=_data)
     commands.add_parser("doctor", help="check versions, devices, data, database, disk").set_defaults(run=_doctor)
     _add_user_commands(commands)
     audit = commands.add_parser("audit", help="who did what, newest first")
@@ -102,12 +105,22 @@ def _train(settings: Settings, arguments: Sequence[str]) -> int:
     return train(arguments, data_dir=settings.data_dir)
 
 
-def _data(settings: Settings, _: argparse.Namespace) -> int:
+def _data(settings: Settings, parsed: argparse.Namespace) -> int:
     from trainer.errors import DataError
     from trainer.fetch import fetch_fashion_mnist
+    from trainer.small_sets import SMALL, fetch
 
+    if parsed.name not in ("fashion-mnist", *SMALL):
+        print(
+            f"fitroom: There is no {parsed.name} to fetch; there are fashion-mnist, {', '.join(SMALL)}.",
+            file=sys.stderr,
+        )
+        return 2
     try:
-        fetch_fashion_mnist(settings.data_dir, print)
+        if parsed.name == "fashion-mnist":
+            fetch_fashion_mnist(settings.data_dir, print)
+        else:
+            print(f"{SMALL[parsed.name].label} is ready as {fetch(parsed.name, settings.data_dir).id}.")
     except DataError as error:
         print(f"fitroom: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +52,21 @@ def convert(files: Sequence[Upload], choices: Choices, out: Path, progress: Prog
     found = guess(files, choices)
     assert found.choices.kind is not None  # noqa: S101 - a guess fills it in
     total = sum(upload.path.stat().st_size for upload in files)
+    read = READERS[found.choices.kind].blocks(files, found)
+    return written(found, read, out, lambda done: progress(min(done, total), total))
+
+
+def written(
+    found: Guess, blocks: Iterator[Block], out: Path, progress: Callable[[int], None] = lambda _: None
+) -> Converted:
+    """The new folder `out`, made of `blocks`. Raises `IngestError`, and then it is not there."""
     with _in_words(), _made(out):
         check_space(out)
         writer = Writer(out, found.shape)
         try:
-            for block in READERS[found.choices.kind].blocks(files, found):
+            for block in blocks:
                 writer.add(block)
-                progress(min(block.done, total), total)
+                progress(block.done)
             return writer.finish(found)
         finally:
             writer.abandon()
@@ -66,8 +75,6 @@ def convert(files: Sequence[Upload], choices: Choices, out: Path, progress: Prog
 @contextlib.contextmanager
 def _made(out: Path) -> Iterator[None]:
     """A new folder, which is gone again where something goes wrong."""
-    import shutil
-
     out.mkdir(parents=True)
     try:
         yield
