@@ -43,13 +43,19 @@ JsonObject = Annotated[dict[str, Any], Depends(_json)]
 
 
 def submit(shared: State, values: dict[str, Any], who: str) -> RunOut:
-    """Queue what was asked for, on the newest version where a data set's is not named. Raises `FormError`."""
+    """Queue what was asked for, on the newest version where a data set's is not named.
+
+    Raises `FormError`, `QueueFull`.
+    """
     wanted = forms.parse(values)
     now = shared.clock()
     with shared.db.write() as session:
         # Looked for in here, so that it cannot be removed before the run that names it is seen.
         config = _on_a_version(wanted.config, shared.settings.data_dir)
-        run = runs.submit(session, config, name=wanted.name, notes=wanted.notes, tags=wanted.tags, now=now)
+        run = runs.submit(
+            session, config, name=wanted.name, notes=wanted.notes, tags=wanted.tags, now=now,
+            most_queued=shared.settings.queue_limit,
+        )  # fmt: skip
         audit.note(session, who, "started", now=now, run_id=run.id, detail=run.name)
         return RunOut.of(run, now=now)
 

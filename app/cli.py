@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -94,6 +96,9 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
 
 
 def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
+    # Until it has claimed a run it holds nothing to give back, and loading torch takes seconds: end at once.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
     from app.worker_main import main as work
 
     return work(settings, parent=parsed.parent)

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     max_attempts: Annotated[
         int, Field(ge=1, le=100, description="How often a run may lose its worker before it counts as failed.")
     ] = 3
+    queue_limit: Annotated[
+        int,
+        Field(ge=1, le=1_000_000, description="Runs that may wait at once; more are refused until some end."),
+    ] = 10_000
     token: Annotated[
         str,
         Field(
@@ -73,6 +77,16 @@ class Settings(BaseSettings):
     @property
     def database(self) -> Path:
         return self.home / "fitroom.db"
+
+    @property
+    def serve_lock(self) -> Path:
+        """Held by the one server of this home, with its process number in it."""
+        return self.home / "serve.lock"
+
+    @property
+    def workers_lock(self) -> Path:
+        """Held by every worker of this home, together."""
+        return self.home / "workers.lock"
 
     @property
     def data_dir(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import DateTime, Engine, create_engine, event
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeDecorator
 
@@ -44,9 +45,10 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._readers = _engine(path, "BEGIN", query_only=True, pool_size=8, max_overflow=40)
-        self._writer = _engine(path, "BEGIN IMMEDIATE", query_only=False, pool_size=1, max_overflow=0)
+        self._readers = _engine(path, lambda: ["BEGIN"], query_only=True, pool_size=8, max_overflow=40)
+        self._writer = _engine(path, self._begin_writing, query_only=False, pool_size=1, max_overflow=0)
         self._write_lock = threading.Lock()
+        self._durable = True
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -55,13 +57,27 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, durable: bool = True) -> Iterator[Session]:
         """One transaction, committed at the end of the block and rolled back when it raises.
 
-        It takes the write lock at its start (BEGIN IMMEDIATE), so what it reads stays true until it commits.
+        It takes the write lock at its start (BEGIN IMMEDIATE), so what it reads stays true until it commits. When it
+        is `durable` it is on disk then, with all before it; otherwise a loss of power, but no crash, may undo it.
+        Raises `OperationalError` where the lock is not to be had within `BUSY_TIMEOUT_S`.
         """
-        with self._write_lock, Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield session
+        if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_S):
+            raise OperationalError("BEGIN IMMEDIATE", None, sqlite3.OperationalError("database is locked"))
+        try:
+            self._durable = durable
+            with Session(self._writer, expire_on_commit=False) as session, session.begin():
+                # The lock is taken now, whatever the block does first.
+                session.connection()
+                yield session
+        finally:
+            self._write_lock.release()
+
+    def _begin_writing(self) -> list[str]:
+        # In WAL mode NORMAL leaves the commit in the system's memory, FULL waits for the disk.
+        return [f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}", "BEGIN IMMEDIATE"]
 
     def close(self) -> None:
         self._readers.dispose()
@@ -89,7 +105,9 @@ class ChangeDetector:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
 
-def _engine(path: Path, begin: str, *, query_only: bool, pool_size: int, max_overflow: int) -> Engine:
+def _engine(
+    path: Path, begin: Callable[[], Sequence[str]], *, query_only: bool, pool_size: int, max_overflow: int
+) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         pool_size=pool_size,
@@ -106,6 +124,7 @@ def _engine(path: Path, begin: str, *, query_only: bool, pool_size: int, max_ove
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+        for statement in begin():
+            connection.exec_driver_sql(statement)
 
     return engine

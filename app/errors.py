@@ -15,7 +15,7 @@ from app.forms import FormError
 from app.images import NoSuchImage
 from app.listing import QueryError
 from app.pages import templates
-from app.runs import RunNotFound, RunStateError
+from app.runs import QueueFull, RunNotFound, RunStateError
 from app.schemas import Problem
 from app.sidecar import SidecarError
 from app.uploads import UploadError, WrongOffset
@@ -36,6 +36,7 @@ def install(app: FastAPI) -> None:
     for kind, status in plain:
         app.add_exception_handler(kind, _answer_with(status))
     app.add_exception_handler(FormError, _bad_form)
+    app.add_exception_handler(QueueFull, _queue_full)
     app.add_exception_handler(UploadError, _upload)
     app.add_exception_handler(QueryError, _bad_query)
     app.add_exception_handler(RequestValidationError, _bad_request)
@@ -82,6 +83,10 @@ def _upload(request: Request, error: Exception) -> Response:
 def _bad_query(request: Request, error: Exception) -> Response:
     assert isinstance(error, QueryError)  # noqa: S101
     return answer(request, 422, str(error), errors=error.errors)
+
+
+def _queue_full(request: Request, error: Exception) -> Response:
+    return answer(request, 429, str(error), headers={"Retry-After": "60"})
 
 
 def _bad_request(request: Request, error: Exception) -> Response:

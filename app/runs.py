@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, literal, select, update
@@ -32,6 +32,10 @@ class RunStateError(Exception):
     """The run's status does not allow what was asked; the message says why."""
 
 
+class QueueFull(Exception):
+    """As many runs wait as may wait; the message says how many."""
+
+
 class ClaimLost(Exception):
     """Another attempt holds this run now, or it is over: nothing was written."""
 
@@ -43,6 +47,15 @@ class Claim:
     run_id: int
     attempt: int
     config: TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The newest sign of life of a running run's owner."""
+
+    run_id: int
+    attempt: int
+    heartbeat_at: datetime | None
 
 
 def get(session: Session, run_id: int) -> Run:
@@ -60,9 +73,21 @@ def ahead(session: Session, run: Run) -> int:
 
 
 def submit(
-    session: Session, config: TrainConfig, *, now: datetime, name: str = "", notes: str = "", tags: Sequence[str] = ()
+    session: Session,
+    config: TrainConfig,
+    *,
+    now: datetime,
+    name: str = "",
+    notes: str = "",
+    tags: Sequence[str] = (),
+    most_queued: int | None = None,
 ) -> Run:
-    """Queue a run; without a name it is called after its architecture and number."""
+    """Queue a run; without a name it is called after its architecture and number.
+
+    Raises `QueueFull` where `most_queued` already wait.
+    """
+    if most_queued is not None and queued(session) >= most_queued:
+        raise QueueFull(f"{most_queued:,} runs wait already, and that is the most. Try again when some have ended.")
     run = Run(name=name, notes=notes, config=config.to_dict(), created_at=now, tags=[Tag(name=tag) for tag in tags])
     session.add(run)
     session.flush()
@@ -73,10 +98,24 @@ def submit(
     return run
 
 
-def work_waits(session: Session, *, now: datetime, lease: timedelta) -> bool:
-    """Whether a worker has anything to do: a queued run, or one whose owner missed its lease. Only looks."""
-    abandoned = (Run.status == Status.RUNNING) & (Run.heartbeat_at < now - lease)
-    return session.scalar(select(Run.id).where((Run.status == Status.QUEUED) | abandoned).limit(1)) is not None
+def queued(session: Session) -> int:
+    """How many runs wait for a worker."""
+    return session.scalar(select(func.count()).where(Run.status == Status.QUEUED)) or 0
+
+
+def any_queued(session: Session) -> bool:
+    return session.scalar(select(Run.id).where(Run.status == Status.QUEUED).limit(1)) is not None
+
+
+def beats(session: Session) -> list[Beat]:
+    """The newest sign of life of every running run."""
+    running = select(Run.id, Run.attempt, Run.heartbeat_at).where(Run.status == Status.RUNNING)
+    return [Beat(*row) for row in session.execute(running)]
+
+
+def owners(session: Session) -> set[str]:
+    """The workers that hold a run."""
+    return {name for name in session.scalars(select(Run.worker).where(Run.status == Status.RUNNING)) if name}
 
 
 def claim(session: Session, worker: str, *, now: datetime) -> Claim | None:
@@ -157,22 +196,32 @@ def requeue(session: Session, held: Claim, *, now: datetime) -> None:
 
 
 def requeue_lost(
-    session: Session, *, now: datetime, max_attempts: int, worker: str | None = None, lease: timedelta | None = None
+    session: Session,
+    *,
+    now: datetime,
+    max_attempts: int,
+    worker: str | None = None,
+    silent: Sequence[Beat] = (),
+    blame: bool = True,
 ) -> list[int]:
-    """Put back in the queue what a dead worker held: one known to be dead by name, or all that missed their lease.
+    """Put back in the queue what a dead worker held: one known to be dead by name, or those that have gone silent.
 
-    A run that has lost `max_attempts` workers is failed instead: it probably kills them. Returns the runs' numbers.
+    A run that has lost `max_attempts` workers is failed instead: it probably kills them. Without `blame` the loss is
+    not the run's, and is not counted. Returns the runs' numbers.
     """
-    gone = Run.worker == worker if worker is not None else Run.heartbeat_at < now - (lease or timedelta())
+    gone = Run.worker == worker if worker is not None else Run.id.in_([beat.run_id for beat in silent])
     lost = session.scalars(select(Run).where(Run.status == Status.RUNNING, gone)).all()
+    if worker is None:
+        # One that has been heard of again since, or has another owner, is not lost.
+        lost = [run for run in lost if Beat(run.id, run.attempt, run.heartbeat_at) in silent]
     for run in lost:
         lost_worker = run.worker
-        run.times_lost += 1
+        run.times_lost += int(blame)
         run.worker = run.heartbeat_at = None
         if run.cancel_requested:
             run.status, run.reason, run.finished_at = Status.CANCELLED, "cancelled", now
             run.message = f"Cancelled after {_epochs(run.epochs_done)}; its worker was lost."
-        elif run.times_lost >= max_attempts:
+        elif blame and run.times_lost >= max_attempts:
             run.status, run.reason, run.finished_at = Status.FAILED, "worker_lost", now
             run.message = f"Its worker was lost {run.times_lost} times, so it is not tried again."
         else:

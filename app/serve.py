@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import IO
 
 import uvicorn
 
@@ -33,9 +34,13 @@ class OpenToAll(Exception):
 
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; everything has ended when this returns. 1 when it cannot start."""
+    # uvicorn raises what ended it once more when it has shut down; SIGTERM too must then lead to the end of this.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with _owned(settings.home), _listening(settings) as listener:
+        with _owned(settings), _listening(settings) as listener:
             _run(settings, listener)
+    except KeyboardInterrupt:
+        return 0
     except (AlreadyServed, OpenToAll, OSError) as error:
         print(f"fitroom: {error}", file=sys.stderr)
         return 1
@@ -78,8 +83,15 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     except KeyboardInterrupt:
         pass  # uvicorn raises the signal again once it has shut down; this is the way it was asked to end
     finally:
+        # The end takes some seconds at most; a second Ctrl-C must not leave workers behind.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         supervisor.stop()
         db.close()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -99,16 +111,25 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _owned(home: Path) -> Iterator[None]:
+def _owned(settings: Settings) -> Iterator[None]:
     """Hold the home for this server; the lock goes with the process, however it ends. Raises `AlreadyServed`."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "serve.lock").open("a+") as file:
+    with _lock_file(settings) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise AlreadyServed(f"{home} is already served by process {file.read().strip()}.") from None
+            raise AlreadyServed(f"{settings.home} is already served by process {file.read().strip()}.") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _lock_file(settings: Settings) -> IO[str]:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        return settings.serve_lock.open("a+")
+    except OSError as error:
+        raise OSError(
+            f"cannot write in {settings.home}: {error.strerror}. Name a folder of yours in FITROOM_HOME."
+        ) from error

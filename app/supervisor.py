@@ -1,7 +1,8 @@
 """Keeps the workers of `fitroom serve` running: starts them, restarts the dead, frees what they held, stops them.
 
 Workers are fresh interpreters (no fork of the server, which has threads), in sessions of their own, so that Ctrl-C
-in the terminal reaches the server alone and it decides the order in which things end.
+in the terminal reaches the server alone and it decides the order in which things end. A server that is killed leaves
+its workers training; the next one on the same home takes them over instead of starting others beside them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
 from sqlalchemy.exc import OperationalError
 
 from app import runs, workers
@@ -34,7 +37,7 @@ STEADY_AFTER_S = 30.0
 class _Seat:
     """One worker's place: its process now, and when the next may be started."""
 
-    process: subprocess.Popen[bytes] | None = None
+    process: psutil.Process | psutil.Popen | None = None
     started: float = 0.0
     start_at: float = 0.0
     quick_deaths: int = 0
@@ -48,68 +51,111 @@ class Supervisor:
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def start(self) -> None:
+        orphans = workers_of(self._settings.home)
+        # There may be more of them than seats, when the setting has changed: they go when no run waits.
+        for seat, orphan in zip(self._seats, orphans, strict=False):
+            logger.info("worker %s of a server that is gone is taken over", orphan.pid)
+            seat.process, seat.started = orphan, time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
         """End all workers: politely first (they give their run back), by force after the grace."""
         self._stopping.set()
         self._thread.join()
-        living = [seat.process for seat in self._seats if seat.process and seat.process.poll() is None]
+        living = [seat.process for seat in self._seats if seat.process and not _ended(seat.process)]
         for process in living:
             process.terminate()
         deadline = time.monotonic() + STOP_GRACE_S
         for process in living:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            except psutil.TimeoutExpired:
                 logger.warning("worker %s did not stop in time; ending it by force", process.pid)
                 process.kill()
                 process.wait()
-                self._free(process.pid)
+                # It is this that ended it: no fault of its run's.
+                self._free(workers.name_of(process.pid), blame=False)
 
     def _watch(self) -> None:
+        freed = False
         while True:
-            for seat in self._seats:
-                try:
+            try:
+                if not freed:
+                    self._free_what_the_dead_hold()
+                    freed = True
+                for seat in self._seats:
                     self._tend(seat)
-                except OperationalError:
-                    # A locked database must not end the watch; the dead worker's seat is looked at again.
-                    logger.warning("could not free a dead worker's run, trying again", exc_info=True)
+            except OperationalError:
+                # A locked database must not end the watch; the dead worker's seat is looked at again.
+                logger.warning("could not free a dead worker's run, trying again", exc_info=True)
             if self._stopping.wait(LOOK_S):
                 return
 
     def _tend(self, seat: _Seat) -> None:
         now = time.monotonic()
         if seat.process is not None:
-            code = seat.process.poll()
-            if code is None:
+            if not _ended(seat.process):
                 return
-            self._note_death(seat, code, now)
+            self._note_death(seat, seat.process.pid, now)
         if now >= seat.start_at:
             self._start(seat, now)
 
-    def _note_death(self, seat: _Seat, code: int, now: float) -> None:
-        assert seat.process is not None  # noqa: S101 - only called with one
-        logger.warning("worker %s ended with %s; starting another", seat.process.pid, code)
-        self._free(seat.process.pid)
-        seat.quick_deaths = 0 if now - seat.started > STEADY_AFTER_S else seat.quick_deaths + 1
-        # The first restart is immediate; a worker that dies again and again is given longer and longer.
+    def _note_death(self, seat: _Seat, pid: int, now: float) -> None:
+        logger.warning("worker %s ended; starting another", pid)
+        announced = self._free(workers.name_of(pid))
+        steady = announced or now - seat.started > STEADY_AFTER_S
+        # One that never got ready will not the next time either: it is given longer and longer.
+        seat.quick_deaths = 0 if steady else seat.quick_deaths + 1
         seat.start_at = now + min(LONGEST_BACKOFF_S, 2.0 ** (seat.quick_deaths - 1) - 1 if seat.quick_deaths else 0.0)
         seat.process = None
 
-    def _free(self, pid: int) -> None:
-        """Put back in the queue what a dead worker held, without waiting for its lease to run out."""
-        name = workers.name_of(pid)
+    def _free(self, name: str, *, blame: bool = True) -> bool:
+        """Put back in the queue what a dead worker held, without waiting for its lease to run out.
+
+        Returns whether it had ever been ready.
+        """
         with self._db.write() as session:
-            workers.leave(session, name)
-            runs.requeue_lost(session, now=self._clock(), max_attempts=self._settings.max_attempts, worker=name)
+            runs.requeue_lost(
+                session, now=self._clock(), max_attempts=self._settings.max_attempts, worker=name, blame=blame
+            )
+            return workers.leave(session, name)
+
+    def _free_what_the_dead_hold(self) -> None:
+        """After a crash of the whole machine nobody has seen the workers die."""
+        with self._db.read() as session:
+            owners = runs.owners(session)
+        for name in owners:
+            pid = workers.pid_of(name)
+            if pid is not None and not psutil.pid_exists(pid):
+                self._free(name)
 
     def _start(self, seat: _Seat, now: float) -> None:
         command = [sys.executable, "-m", "app", "worker", "--parent", str(self._parent)]
-        seat.process = subprocess.Popen(
+        seat.process = psutil.Popen(
             command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment(self._settings)
         )
         seat.started = now
+
+
+def workers_of(home: Path) -> list[psutil.Process]:
+    """The living workers of this home that a server has started, this one or one that is gone."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if "worker" in command and "--parent" in command and process.environ().get("FITROOM_HOME") == str(home):
+                found.append(process)
+        except psutil.Error:
+            continue  # it has ended meanwhile, or is another user's
+    return found
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        process.wait(0)
+    except psutil.TimeoutExpired:
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def environment(settings: Settings) -> dict[str, str]:

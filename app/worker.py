@@ -2,7 +2,8 @@
 
 `Worker.step()` does one run from claim to end and is all there is to test; `Worker.work()` repeats it until it is
 told to stop. While a run trains, a `Keeper` thread keeps the claim alive and listens for a cancel, so the training
-loop itself never waits for the database.
+loop itself never waits for the database. What cannot be written now, because the database is locked or the disk full,
+is kept and written later.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app import logs, metrics, runs, workers
 from app.clock import Clock, utc_now
 from app.config import Settings
 from app.db import ChangeDetector, Database
+from app.leases import Leases
 from app.runs import Claim, ClaimLost
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
-from trainer.events import Event, Finished
+from trainer.events import Event, Finished, Steps
 
 logger = logging.getLogger("fitroom.worker")
 
@@ -34,6 +37,8 @@ LOOK_FOR_CANCEL_S = 0.5
 LOOK_FOR_RUN_S = 0.1
 LOOK_ANYWAY_S = 2.0
 RETRY_WRITE_S = 0.5
+WRITE_WHILE_STOPPING_S = 10.0
+"""How long a worker that is told to stop tries to write what it still holds."""
 SAY_ALIVE_S = 10.0
 
 
@@ -53,8 +58,9 @@ class Keeper(threading.Thread):
         self.cancel = threading.Event()
         self.lost = threading.Event()
         self._done = threading.Event()
-        self._db, self._held, self._worker, self._clock = db, held, worker, clock
+        self._db, self._held, self._worker, self._clock, self._lease_s = db, held, worker, clock, lease_s
         self._beat_every = max(1, round(lease_s / 5 / LOOK_FOR_CANCEL_S))
+        self._looked_at = time.monotonic()
 
     def run(self) -> None:
         with logs.bound(run=self._held.run_id, attempt=self._held.attempt):
@@ -75,17 +81,30 @@ class Keeper(threading.Thread):
     def _look(self, *, beat: bool) -> None:
         if beat:
             now = self._clock()
-            with self._db.write() as session:
+            with self._db.write(durable=False) as session:
                 wanted = runs.heartbeat(session, self._held, now=now)
                 workers.seen(session, self._worker, now=now)
         else:
             with self._db.read() as session:
                 wanted = runs.cancel_wanted(session, self._held)
+        self._looked_at = time.monotonic()
         if wanted:
             self.cancel.set()
 
     def should_stop(self) -> bool:
-        return self.cancel.is_set() or self.lost.is_set()
+        """Whether a person has cancelled the run. Raises `ClaimLost` as soon as another worker may have it.
+
+        When this process has been frozen, the thread may not have looked yet: then this looks itself.
+        """
+        if time.monotonic() - self._looked_at > self._lease_s / 2:
+            try:
+                self._look(beat=False)
+            except OperationalError:
+                # Who cannot read cannot know; nobody can take the run either from a database that does not answer.
+                logger.warning("could not look at the claim", exc_info=True)
+        if self.lost.is_set():
+            raise ClaimLost(f"run {self._held.run_id}, attempt {self._held.attempt}")
+        return self.cancel.is_set()
 
     def __enter__(self) -> Keeper:
         self.start()
@@ -101,27 +120,33 @@ class Worker:
         self.stop = threading.Event()
         self.name = name
         self._db, self._settings, self._train, self._clock = db, settings, train, clock
-        self._said_alive = clock()
+        self._leases = Leases(settings.lease_s)
+        self._look_anyway_s = min(LOOK_ANYWAY_S, settings.lease_s / 4)
+        self._said_alive = time.monotonic()
 
     def work(self, *, orphaned: Callable[[], bool] = lambda: False) -> None:
         """Do runs as they come until `stop` is set, or until none waits and `orphaned()` says nobody minds."""
         with closing(ChangeDetector(self._db.path)) as changes:
             while not self.stop.is_set():
-                if self.step():
-                    continue
+                try:
+                    if self.step():
+                        continue
+                    self._say_alive()
+                except OperationalError:
+                    logger.warning("the database cannot be used now, trying again", exc_info=True)
                 if orphaned():
                     return
-                self._say_alive()
                 self._wait_for_change(changes)
 
     def step(self) -> bool:
         """Do the oldest queued run from claim to end; False when none waits, and then nothing was written."""
-        now, lease = self._clock(), timedelta(seconds=self._settings.lease_s)
+        now = self._clock()
         with self._db.read() as session:
-            if not runs.work_waits(session, now=now, lease=lease):
+            silent = self._leases.silent(session)
+            if not silent and not runs.any_queued(session):
                 return False
         with self._db.write() as session:
-            runs.requeue_lost(session, now=now, max_attempts=self._settings.max_attempts, lease=lease)
+            runs.requeue_lost(session, now=now, max_attempts=self._settings.max_attempts, silent=silent)
             held = runs.claim(session, self.name, now=now)
         if held is None:
             return False
@@ -142,7 +167,8 @@ class Worker:
         with keeper:
             try:
                 finished = self._follow(held, run_dir, keeper)
-            except ClaimLost:
+            except (ClaimLost, OperationalError):
+                # Not the run's fault: who lost it writes nothing, and what cannot be written is found by its lease.
                 raise
             except TrainerError as error:
                 self._fail(held, error.reason, str(error))
@@ -158,29 +184,40 @@ class Worker:
             held.config,
             data_dir=self._settings.data_dir,
             run_dir=run_dir,
-            should_stop=lambda: self.stop.is_set() or keeper.should_stop(),
+            should_stop=lambda: keeper.should_stop() or self.stop.is_set(),
         )
         for event in events:
-            self._record(held, event, keeper)
+            self._record(held, event)
             if isinstance(event, Finished):
                 return event
         raise RuntimeError("training ended without saying how")
 
-    def _record(self, held: Claim, event: Event, keeper: Keeper) -> None:
-        """Write one event; wait for a database that is locked or full rather than lose it."""
+    def _record(self, held: Claim, event: Event) -> None:
+        # The losses of the last second are told again after a loss of power, so they need not wait for the disk.
+        durable = not isinstance(event, Steps)
+        self._write(held, lambda session: metrics.record(session, held, event, now=self._clock()), durable=durable)
+
+    def _write(self, held: Claim, act: Callable[[Session], None], *, durable: bool = True) -> None:
+        """Do `act` in one transaction, however long the database is locked or full.
+
+        Raises `OperationalError` only when the worker has been told to stop and still cannot write.
+        """
+        stopping_since: float | None = None
         while True:
             try:
-                with self._db.write() as session:
-                    metrics.record(session, held, event, now=self._clock())
+                with self._db.write(durable=durable) as session:
+                    act(session)
                     return
             except OperationalError:
-                if self.stop.is_set() or keeper.should_stop():
-                    raise
+                if self.stop.is_set():
+                    stopping_since = stopping_since or time.monotonic()
+                    if time.monotonic() - stopping_since > WRITE_WHILE_STOPPING_S:
+                        raise
                 logger.warning("could not write, trying again", exc_info=True)
-                self.stop.wait(RETRY_WRITE_S)
+                time.sleep(RETRY_WRITE_S)
 
     def _end(self, held: Claim, finished: Finished, keeper: Keeper) -> None:
-        with self._db.write() as session:
+        def end(session: Session) -> None:
             now = self._clock()
             if finished.reason in ("completed", "early"):
                 runs.finish(session, held, now=now, early=finished.reason == "early")
@@ -188,25 +225,29 @@ class Worker:
                 runs.cancelled(session, held, now=now)
             else:
                 runs.requeue(session, held, now=now)
+
+        self._write(held, end)
         logger.info("ended: %s", finished.reason)
 
     def _fail(self, held: Claim, reason: str, message: str, *, details: str | None = None) -> None:
         logger.warning("failed, %s: %s", reason, message)
-        with self._db.write() as session:
+
+        def fail(session: Session) -> None:
             now = self._clock()
             if details:
                 runs.log(session, held.run_id, details, now=now, level="error")
             runs.fail(session, held, reason=reason, message=message, now=now)
 
+        self._write(held, fail)
+
     def _say_alive(self) -> None:
         """Now and then only: a write of its own wakes the worker, and every stream."""
-        now = self._clock()
-        if now - self._said_alive >= timedelta(seconds=SAY_ALIVE_S):
-            self._said_alive = now
-            with self._db.write() as session:
-                workers.seen(session, self.name, now=now)
+        if time.monotonic() - self._said_alive >= SAY_ALIVE_S:
+            self._said_alive = time.monotonic()
+            with self._db.write(durable=False) as session:
+                workers.seen(session, self.name, now=self._clock())
 
     def _wait_for_change(self, changes: ChangeDetector) -> None:
         waited = 0.0
-        while waited < LOOK_ANYWAY_S and not self.stop.wait(LOOK_FOR_RUN_S) and not changes.changed():
+        while waited < self._look_anyway_s and not self.stop.wait(LOOK_FOR_RUN_S) and not changes.changed():
             waited += LOOK_FOR_RUN_S

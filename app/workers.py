@@ -24,6 +24,12 @@ def name_of(pid: int) -> str:
     return f"{this_host()}-{pid}"
 
 
+def pid_of(name: str) -> int | None:
+    """The process number of a worker on this machine; None for one elsewhere."""
+    host, _, pid = name.rpartition("-")
+    return int(pid) if host == socket.gethostname() and pid.isdecimal() else None
+
+
 def announce(session: Session, name: str, *, now: datetime, info: dict[str, Any]) -> None:
     """Register this process as a worker, and forget those long gone."""
     session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now - FORGET_AFTER))
@@ -34,8 +40,10 @@ def seen(session: Session, name: str, *, now: datetime) -> None:
     session.execute(update(WorkerRow).where(WorkerRow.name == name).values(seen_at=now))
 
 
-def leave(session: Session, name: str) -> None:
-    session.execute(delete(WorkerRow).where(WorkerRow.name == name))
+def leave(session: Session, name: str) -> bool:
+    """Whether it had announced itself."""
+    row = session.execute(delete(WorkerRow).where(WorkerRow.name == name).returning(WorkerRow.name))
+    return row.one_or_none() is not None
 
 
 def newest_info(session: Session) -> dict[str, Any] | None:

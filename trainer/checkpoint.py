@@ -11,7 +11,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +90,12 @@ def save(
     *,
     within: Within | None = None,
     keep_last: bool = True,
+    before_renaming: Callable[[], object] = lambda: None,
 ) -> Path:
     """Save the state as last.pt; when it is the best so far, also as best.pt and its weights as safetensors.
 
     What was last.pt becomes previous.pt, unless `keep_last` says that it is no good. Raises `OSError` and leaves
-    what was there, where the disk is full, say.
+    what was there, where the disk is full, say; the same where `before_renaming` raises.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     state = {"format": _FORMATS[-1], "config": config.to_dict()} | asdict(progress) | learner.state()
@@ -102,6 +103,7 @@ def save(
     path = run_dir / LAST
     part = _written(path, sealed(state))
     try:
+        before_renaming()
         if within is None and progress.best_epoch == progress.epoch:
             _link(part, run_dir / BEST)
             weights = run_dir / WEIGHTS

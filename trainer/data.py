@@ -6,10 +6,14 @@ exactly the order that it would have had.
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -34,6 +38,7 @@ EVAL_BATCH = 1000
 _CHUNK = 2048
 _WORDS = {"train": "training", "val": "validation"}
 _SHARE_OF_FREE_MEMORY = 0.25
+_LOOK_FOR_OWNER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +202,7 @@ class Loaded(Batches):
                 generator=torch.Generator(),
                 # Fresh processes: the worker has threads, and a fork would copy their locks.
                 multiprocessing_context="forkserver" if config.num_workers else None,
+                worker_init_fn=partial(_end_with, os.getpid()),
             )
 
     def train_epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
@@ -227,6 +233,25 @@ class Loaded(Batches):
         iterator = self._loader._iterator
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
+
+
+def _end_with(owner: int, _worker: int) -> None:
+    """In a loading process: end when `owner` has, however it ended.
+
+    torch only watches the parent, which is the fork server; and that one stays as long as its children do.
+    """
+    from psutil import NoSuchProcess, Process
+
+    def watch() -> None:
+        try:
+            process = Process(owner)
+            while process.is_running():
+                time.sleep(_LOOK_FOR_OWNER_S)
+        except NoSuchProcess:
+            pass  # it was quicker than this
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _Order:

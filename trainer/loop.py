@@ -43,7 +43,9 @@ def train(
 
     With `run_dir` the state is saved there after each epoch, and when the run is stopped within one. A run that finds
     such a state goes on from it: on a CPU bit for bit as if it had never stopped. (Several processes that share a run
-    go on from its last whole epoch.) `should_stop` is asked at every step and should be cheap.
+    go on from its last whole epoch.) `should_stop` is asked at every step and should be cheap; it is asked a last time
+    before a new state takes the place of the old, so that by raising it can keep a run that has lost its right to the
+    folder from writing there.
 
     Raises a `TrainerError` (see trainer.errors) where training cannot start or go on.
     """
@@ -238,7 +240,7 @@ class _Run:
         try:
             path = checkpoint.save(
                 run_dir, self._config, self._learner, progress, self._train_set.classes,
-                within=within, keep_last=self._last_is_good,
+                within=within, keep_last=self._last_is_good, before_renaming=self._should_stop,
             )  # fmt: skip
             size = path.stat().st_size
         except OSError as error:

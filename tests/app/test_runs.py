@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from app import metrics, runs
 from app.db import Database
 from app.models import Change, Run, Status
-from app.runs import Claim, ClaimLost, RunNotFound, RunStateError
+from app.runs import Beat, Claim, ClaimLost, QueueFull, RunNotFound, RunStateError
 from tests.app import factories
 from trainer.config import TrainConfig
 
@@ -142,23 +141,50 @@ def test_a_run_that_is_over_cannot_be_cancelled(db: Database, clock: FakeClock):
         runs.request_cancel(session, held.run_id, now=clock())
 
 
-def test_a_missed_lease_puts_the_run_back_in_the_queue(db: Database, clock: FakeClock):
+def free(db: Database, clock: FakeClock, silent: list[Beat]) -> list[int]:
+    with db.write() as session:
+        return runs.requeue_lost(session, now=clock(), max_attempts=3, silent=silent)
+
+
+def beats(db: Database) -> list[Beat]:
+    with db.read() as session:
+        return runs.beats(session)
+
+
+def test_a_run_whose_owner_has_gone_silent_goes_back_into_the_queue(db: Database, clock: FakeClock):
     held = claimed(db, clock)
-    lease = timedelta(seconds=15)
+    assert free(db, clock, []) == []
+    assert free(db, clock, beats(db)) == [held.run_id]
+    assert run_row(db, held.run_id).status == Status.QUEUED
 
-    def free() -> list[int]:
-        with db.write() as session:
-            return runs.requeue_lost(session, now=clock(), max_attempts=3, lease=lease)
 
-    clock.forward(14)
-    assert free() == []
+def test_a_run_whose_owner_was_heard_of_meanwhile_is_not_taken_away(db: Database, clock: FakeClock):
+    held = claimed(db, clock)
+    silent = beats(db)
+    clock.forward(1)
     with db.write() as session:
         runs.heartbeat(session, held, now=clock())
-    clock.forward(14)
-    assert free() == []
-    clock.forward(2)
-    assert free() == [held.run_id]
-    assert run_row(db, held.run_id).status == Status.QUEUED
+    assert free(db, clock, silent) == []
+    assert run_row(db, held.run_id).status == Status.RUNNING
+
+
+def test_a_loss_that_is_not_the_runs_fault_is_not_counted(db: Database, clock: FakeClock):
+    run_id = submit(db, clock)
+    for _ in range(5):
+        assert claim(db, clock) is not None
+        with db.write() as session:
+            runs.requeue_lost(session, now=clock(), max_attempts=1, worker="w1", blame=False)
+    run = run_row(db, run_id)
+    assert (run.status, run.times_lost) == (Status.QUEUED, 0)
+
+
+def test_a_full_queue_takes_no_more_until_a_run_is_claimed(db: Database, clock: FakeClock):
+    for _ in range(2):
+        submit(db, clock, most_queued=2)
+    with pytest.raises(QueueFull, match="2 runs wait already"):
+        submit(db, clock, most_queued=2)
+    assert claim(db, clock) is not None
+    submit(db, clock, most_queued=2)
 
 
 def test_a_run_that_keeps_losing_its_worker_fails_in_the_end(db: Database, clock: FakeClock):

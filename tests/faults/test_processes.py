@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import subprocess
 import threading
 import time
 from functools import partial
@@ -14,12 +15,21 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from app import runs, workers
+from app.clock import utc_now
+from app.schema import opened
+from app.supervisor import Supervisor, workers_of
+from tests.faults.zygote import wait_until
 from tools import server as servers
 from tools.server import Server, fitroom, serving
+from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from app.config import Settings
+    from app.db import Database
 
 SMALL = {"train_size": 2048, "val_size": 500, "batch_size": 128}
 
@@ -119,10 +129,11 @@ def test_a_port_that_is_taken_is_told_in_words(server: Server, tmp_path: Path):
     assert "Traceback" not in second.stderr
 
 
-def test_a_killed_server_leaves_training_alone_and_the_next_one_catches_up(tmp_path: Path, data_dir: Path):
+def test_a_killed_server_leaves_training_alone_and_the_next_one_takes_it_over(tmp_path: Path, data_dir: Path):
+    """It takes the worker over too, so that killing servers does not heap up workers."""
     home = tmp_path / "home"
     first = servers.start(home, data_dir)
-    run_id = first.submit(**SMALL, epochs=8)
+    run_id = first.submit(**SMALL, epochs=12)
     first.wait_for_epoch(run_id, 1)
     (orphan,) = first.worker_pids()
     first.process.kill()
@@ -130,13 +141,53 @@ def test_a_killed_server_leaves_training_alone_and_the_next_one_catches_up(tmp_p
     if first.process.stdout:
         first.process.stdout.close()
     with serving(home, data_dir) as server:
+        run = server.wait_until(run_id, lambda run: run["epochs_done"] >= 3 or run["status"] != "running", "to go on")
+        assert (run["status"], server.worker_pids()) == ("running", []), "no second worker beside it"
         run = server.wait_for(run_id, "finished")
         assert run["attempt"] == 1
-        assert [row["epoch"] for row in epochs_of(server, run_id)] == list(range(1, 9))
-        gone = time.monotonic() + 30
-        while alive(orphan):
-            assert time.monotonic() < gone, "the orphan goes when its work is done"
-            time.sleep(0.05)
+        assert [row["epoch"] for row in epochs_of(server, run_id)] == list(range(1, 13))
+        wait_until(lambda: not alive(orphan), "the orphan goes when its work is done")
+        wait_until(lambda: len(server.worker_pids()) == 1, "a worker of the new server takes its place")
+    assert workers_of(home) == []
+
+
+def test_a_worker_that_does_not_stop_is_ended_by_force_and_its_run_is_not_blamed(tmp_path: Path, data_dir: Path):
+    """By SIGTERM, as a service manager ends it, and impatiently."""
+    home = tmp_path / "home"
+    server = servers.start(home, data_dir, max_attempts="1")
+    run_id = server.submit(**SMALL, epochs=500)
+    server.wait_for_epoch(run_id, 1)
+    (worker,) = server.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    for _ in range(4):
+        server.process.send_signal(signal.SIGTERM)
+    assert servers.stop(server, signal.SIGTERM) < 5
+    assert not alive(worker)
+    with opened(home / "fitroom.db") as db, db.read() as session:
+        run = runs.get(session, run_id)
+    assert (server.process.returncode, run.status, run.times_lost) == (0, "queued", 0)
+
+
+def test_what_workers_held_that_no_longer_exist_is_freed_when_the_server_starts(settings: Settings, db: Database):
+    """As after a crash of the whole machine."""
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    owners = [workers.name_of(dead.pid), workers.name_of(os.getpid()), "elsewhere-1"]
+    with db.write() as session:
+        for owner in owners:
+            runs.submit(session, TrainConfig(), now=utc_now())
+            runs.claim(session, owner, now=utc_now())
+    supervisor = Supervisor(db, settings.model_copy(update={"workers": 0}), parent=os.getpid())
+    supervisor.start()
+    wait_until(lambda: queued(db) == 1, "the dead one's run is free")
+    supervisor.stop()
+    with db.read() as session:
+        assert [runs.get(session, run_id).status for run_id in (1, 2, 3)] == ["queued", "running", "running"]
+
+
+def queued(db: Database) -> int:
+    with db.read() as session:
+        return runs.queued(session)
 
 
 def test_more_workers_share_the_queue_and_do_each_run_once(tmp_path: Path, data_dir: Path):
