@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from app import logs
+from app.clock import utc_now
 from app.config import Settings, SettingsError, load_settings
 from app.models import Role
 from app.schema import SchemaError, opened
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--count", type=int, default=50, help="how many lines; 50 unless told")
     audit.set_defaults(run=_audit)
     _add_exchange_commands(commands)
+    _add_upkeep_commands(commands)
     return parser
 
 
@@ -89,6 +92,31 @@ def _add_exchange_commands(commands: argparse._SubParsersAction[argparse.Argumen
     past.set_defaults(run=_import)
 
 
+def _add_upkeep_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    backup = commands.add_parser("backup", help="database and checkpoints into one file, while runs train too")
+    backup.add_argument("file", type=Path, metavar="FILE", help="a tar file that is not there yet")
+    backup.add_argument("--no-checkpoints", action="store_true", help="the database alone: curves, but no weights")
+    backup.add_argument("--data", action="store_true", help="the data sets too")
+    backup.set_defaults(run=_backup)
+    restore = commands.add_parser("restore", help="a backup into a FITROOM_HOME that holds no database")
+    restore.add_argument("file", type=Path, metavar="FILE", help="what `fitroom backup` has written")
+    restore.set_defaults(run=_restore)
+    prune = commands.add_parser("prune", help="remove what old runs no longer need, or say what that would be")
+    prune.add_argument(
+        "--days", type=_number_of_days, default=30, metavar="N", help="of runs that ended so long ago; 30 unless told"
+    )
+    prune.add_argument("--failed", action="store_true", help="such runs too that failed or were archived")
+    prune.add_argument("--dry-run", action="store_true", help="remove nothing")
+    prune.set_defaults(run=_prune)
+
+
+def _number_of_days(given: str) -> float:
+    days = float(given)
+    if not 0 <= days <= 36_500:
+        raise ValueError
+    return days
+
+
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
     from app.serve import serve
 
@@ -102,6 +130,43 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
     from app.worker_main import main as work
 
     return work(settings, parent=parsed.parent)
+
+
+def _backup(settings: Settings, parsed: argparse.Namespace) -> int:
+    from app.backup import BackupError, backup
+
+    try:
+        size = backup(settings, parsed.file, checkpoints=not parsed.no_checkpoints, data=parsed.data)
+    except BackupError as error:
+        print(f"fitroom: {error}", file=sys.stderr)
+        return 1
+    print(f"{parsed.file}, {size / 1e6:,.1f} MB.")
+    return 0
+
+
+def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
+    from app.backup import BackupError, restore
+
+    try:
+        number = restore(settings, parsed.file)
+    except BackupError as error:
+        print(f"fitroom: {error}", file=sys.stderr)
+        return 1
+    print(f"{number:,} runs are in {settings.home} now.")
+    return 0
+
+
+def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
+    from app import retention
+
+    older_than = timedelta(days=parsed.days)
+    with opened(settings.database) as db:
+        freed = retention.prune(
+            settings, db, now=utc_now(), older_than=older_than, failed=parsed.failed, dry_run=parsed.dry_run
+        )
+    for line in retention.lines(freed, dry_run=parsed.dry_run):
+        print(line)
+    return 0
 
 
 def _train(settings: Settings, arguments: Sequence[str]) -> int:

@@ -98,6 +98,11 @@ def submit(
     return run
 
 
+def count(session: Session) -> int:
+    """All runs there are."""
+    return session.scalar(select(func.count()).select_from(Run)) or 0
+
+
 def queued(session: Session) -> int:
     """How many runs wait for a worker."""
     return session.scalar(select(func.count()).where(Run.status == Status.QUEUED)) or 0
@@ -230,6 +235,15 @@ def requeue_lost(
         record_change(session, run.id, "status", now=now)
     session.flush()
     return [run.id for run in lost]
+
+
+def requeue_all(session: Session, *, now: datetime, why: str) -> None:
+    """Put back in the queue whatever is told as running, where no worker can be: in a database just restored."""
+    for run in session.scalars(select(Run).where(Run.status == Status.RUNNING)):
+        run.status, run.worker, run.heartbeat_at = Status.QUEUED, None, None
+        log(session, run.id, why, now=now)
+        record_change(session, run.id, "status", now=now)
+    session.flush()
 
 
 def request_cancel(session: Session, run_id: int, *, now: datetime) -> Run:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.testclient import TestClient
 
 from app import metrics, runs
+from app.config import Settings
 from app.db import Database
+from app.main import create_app
 from tests.app import factories
 from trainer.config import OPTIONS
 
 if TYPE_CHECKING:
-    from starlette.testclient import TestClient
-
-    from app.config import Settings
     from tests.conftest import FakeClock
 
 
@@ -224,3 +226,31 @@ def test_the_document_describes_every_setting(client: TestClient):
 )
 def test_another_site_cannot_start_a_run(client: TestClient, headers: dict[str, str], status: int):
     assert client.post("/api/v1/runs", json={}, headers=headers).status_code == status
+
+
+def test_a_full_queue_is_told_with_when_to_try_again(home_with_data: Settings):
+    with TestClient(
+        create_app(home_with_data.model_copy(update={"queue_limit": 2})), base_url="http://localhost"
+    ) as client:
+        submit(client)
+        submit(client)
+        refused = client.post("/api/v1/runs", json={})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+        assert "2 runs wait already" in refused.json()["detail"]
+        assert client.post("/api/v1/runs/1/cancel").status_code == 200
+        submit(client)
+
+
+def test_a_database_that_someone_locks_is_told_with_when_to_try_again(
+    client: TestClient, db: Database, monkeypatch: pytest.MonkeyPatch
+):
+    submit(client)
+    monkeypatch.setattr("app.db.BUSY_TIMEOUT_S", 0.1)
+    impatient = TestClient(create_app(Settings(home=db.path.parent)), base_url="http://localhost")
+    with closing(sqlite3.connect(db.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused = impatient.post("/api/v1/runs", json={})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert impatient.get("/api/v1/runs").json()["total"] == 1, "reading goes on"
+        other.execute("ROLLBACK")
+    submit(impatient)

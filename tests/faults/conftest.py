@@ -13,6 +13,7 @@ from app.models import Run
 from app.schema import migrate
 from app.workers import name_of
 from tests.faults.zygote import Child, Zygote, wait_until
+from tools.server import link_fashion_mnist
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Home:
     def __init__(self, path: Path, data_dir: Path, zygote: Zygote) -> None:
         self.path, self._zygote = path, zygote
         path.mkdir(parents=True, exist_ok=True)
-        (path / "data").symlink_to(data_dir.resolve(), target_is_directory=True)
+        link_fashion_mnist(path / "data", data_dir)
         migrate(path / "fitroom.db")
         self.db = Database(path / "fitroom.db")
         self._children: list[Child] = []
