@@ -7,14 +7,15 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, HTTPException, Request
+from pydantic import BaseModel, ValidationError
 
-from app import audit, forms, runs, workers
+from app import audit, forms, labels, runs, views, workers
 from app.datasets import DataSetOut
 from app.forms import FormError
-from app.models import Run
+from app.models import Run, View
 from app.schemas import RunOut
 from app.state import State
 from trainer import sources
@@ -40,6 +41,22 @@ async def _json(request: Request) -> dict[str, Any]:
 
 Form = Annotated[dict[str, str], Depends(_form)]
 JsonObject = Annotated[dict[str, Any], Depends(_json)]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], values: dict[str, Any]) -> Model:
+    """A body as its model. Raises `FormError`; what the body calls itself does not matter, so that `curl -d` does."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise FormError({str(item["loc"][0]): f"{item['msg']}." for item in error.errors()}) from error
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """What OpenAPI says of a body that `checked` reads."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
 
 
 def submit(shared: State, values: dict[str, Any], who: str) -> RunOut:
@@ -94,6 +111,31 @@ def delete(shared: State, run_id: int, who: str) -> None:
         runs.remove(session, run_id, now=now)
         audit.note(session, who, "deleted", now=now, run_id=run_id, detail=name)
     shutil.rmtree(shared.settings.run_dir(run_id), ignore_errors=True)
+
+
+def edit(shared: State, run_id: int, values: dict[str, Any], who: str) -> RunOut:
+    """What people write on a run. Raises `RunNotFound`, `FormError`."""
+    wanted, now = forms.parse_edit(values), shared.clock()
+    with shared.db.write() as session:
+        run = labels.edit(session, run_id, wanted, now=now)
+        audit.note(session, who, "edited", now=now, run_id=run_id, detail=run.name)
+        return RunOut.of(run, now=now)
+
+
+def save_view(shared: State, name: str, address: str, who: str) -> View:
+    """Raises `FormError`."""
+    now = shared.clock()
+    with shared.db.write() as session:
+        view = views.save(session, name, address, who=who, now=now)
+        audit.note(session, who, "saved view", now=now, detail=view.name)
+        return view
+
+
+def delete_view(shared: State, name: str, who: str) -> None:
+    """Raises `ViewNotFound`."""
+    with shared.db.write() as session:
+        views.remove(session, name)
+        audit.note(session, who, "removed view", now=shared.clock(), detail=name)
 
 
 def values_of(run: Run) -> dict[str, Any]:

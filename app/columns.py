@@ -66,7 +66,8 @@ def written(column: Column, value: Any) -> str:
     """A value of this column in words; numbers are left to the filters of `app.pages`."""
     if column.key == "dataset":
         return sources.label(value)
-    return dict(column.choices).get(value, str(value))
+    # Of "ResNet-9: small, with BatchNorm" a cell has room for the name.
+    return dict(column.choices).get(value, str(value)).partition(":")[0]
 
 
 def _of(name: str) -> Callable[[RunOut], Any]:
@@ -164,8 +165,10 @@ ALIASES = {
     "data": "dataset", "number": "id", "run": "id",
 }  # fmt: skip
 """Other words for a column, for those who type."""
+EXTRAS = {"curve": "Curve", "tags": "Tags", "notes": "Notes"}
+"""What a table can show besides, by which it cannot be sorted."""
 DEFAULT = (
-    "name", "status", "arch", "optimizer", "lr", "batch_size", "epochs", "best_val_accuracy", "val_accuracy",
-    "train_loss", "val_loss", "duration_s", "started_at",
+    "name", "status", "curve", "arch", "optimizer", "lr", "batch_size", "epochs", "best_val_accuracy", "val_accuracy",
+    "val_loss", "duration_s", "started_at",
 )  # fmt: skip
 """The columns of a table that nobody has changed."""

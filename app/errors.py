@@ -19,6 +19,7 @@ from app.runs import QueueFull, RunNotFound, RunStateError
 from app.schemas import Problem
 from app.sidecar import SidecarError
 from app.uploads import UploadError, WrongOffset
+from app.views import ViewNotFound
 from trainer.errors import DataError
 
 logger = logging.getLogger("fitroom.web")
@@ -29,6 +30,7 @@ def install(app: FastAPI) -> None:
     plain: list[tuple[type[Exception], int]] = [
         (RunNotFound, 404),
         (NoSuchImage, 404),
+        (ViewNotFound, 404),
         (DataError, 503),
         (SidecarError, 503),
         (RunStateError, 409),

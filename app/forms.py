@@ -36,6 +36,17 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """What people change of a run that is there; None stays as it is."""
+
+    name: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] | None = None
+    starred: bool | None = None
+    archived: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One field as the form shows it; `value` is what was typed, right or wrong."""
 
@@ -85,6 +96,35 @@ def parse(values: Mapping[str, Any]) -> Submission:
     if errors or config is None:
         raise FormError(errors)
     return Submission(config, texts["name"], texts["notes"], tags)
+
+
+def parse_edit(values: Mapping[str, Any]) -> Edit:
+    """What people write on a run; what is not there stays. Raises `FormError`."""
+    errors: dict[str, str] = {}
+    found: dict[str, Any] = {}
+    for name in values:
+        match name:
+            case "name" | "notes":
+                found[name] = _text(name, values[name], errors)
+            case "tags":
+                found[name] = _tags(values[name], errors)
+            case "starred" | "archived":
+                found[name] = _BOOLEANS.get(str(values[name]).lower())
+                if found[name] is None:
+                    errors[name] = "Must be true or false."
+            case _:
+                errors[name] = "Cannot be changed."
+    if found.get("name") == "" and "name" not in errors:
+        errors["name"] = "Must not be empty."
+    if errors:
+        raise FormError(errors)
+    return Edit(**found)
+
+
+def tag_errors(tag: str) -> dict[str, str]:
+    """What is wrong with one tag, by field."""
+    problem = "Must not contain a comma." if "," in tag else text_problem(tag, TAG_LENGTH)
+    return {"tag": problem} if problem else {}
 
 
 def _with_preset(values: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:

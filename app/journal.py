@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import metrics
+from app import labels, metrics
 from app.models import Change, Epoch, Run, Status
-from app.pages import fragment
 from app.schemas import EpochOut, RunOut, StepsOut
 
 BATCH = 500
+TABLE_KINDS = ("status", "epoch", "deleted", labels.CHANGED)
+"""Changes that a row of the table shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ def of_run(session: Session, run_id: int, after: int, *, now: datetime) -> Batch
 
 
 def of_table(session: Session, after: int, *, now: datetime) -> Batch:
-    """The runs that changed since, each once, with its row of the table."""
-    changes = metrics.changes_after(session, after, kinds=("status", "epoch", "deleted"), limit=BATCH)
+    """The runs that changed since, each once; their rows depend on the columns of who asks."""
+    changes = metrics.changes_after(session, after, kinds=TABLE_KINDS, limit=BATCH)
     newest = {change.run_id: change for change in changes}
     rows = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(newest)))}
     events = [_table_event(change, rows.get(change.run_id), now) for change in _by_id(newest)]
@@ -71,8 +72,7 @@ def _table_event(change: Change, run: Run | None, now: datetime) -> StreamEvent:
     if run is None:
         return StreamEvent(change.id, "deleted", {"id": change.run_id})
     shown = RunOut.of(run, now=now)
-    html = fragment("partials/run_rows.html", rows=[shown])
-    return StreamEvent(change.id, "run", {"run": shown, "html": html})
+    return StreamEvent(change.id, "run", {"run": shown})
 
 
 def _data(session: Session, change: Change, run: Run, now: datetime) -> dict[str, Any] | None:

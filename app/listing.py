@@ -11,10 +11,10 @@ Everything is asked of the narrow table of `app.listed`; the runs themselves are
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from sqlalchemy import ColumnElement, UnaryExpression, func, select
 from sqlalchemy.orm import Session
@@ -26,7 +26,8 @@ from app.models import Run, Status, Tag
 
 PAGE_SIZE = 50
 DEFAULT_SORT = "-created_at"
-MOST_SORTS, LONGEST_SEARCH = 6, 200
+MOST_SORTS, LONGEST_SEARCH, LONGEST_COLS = 6, 200, 3000
+BY_TAG = "tag"
 ARCHIVED = {"": (0,), "only": (1,), "all": (0, 1)}
 """Which runs an address asks for: those not archived, those archived, both."""
 _BATCH = 500
@@ -62,13 +63,29 @@ class Query:
     archived: str = ""
     """A key of `ARCHIVED`."""
     page: int = 1
+    group: str = ""
+    """A column's key, or tag: its values become the rows."""
+    cols: str = ""
+    """The columns that the table shows, as `app.layout` reads them; empty: the reader's own."""
 
     @classmethod
     def of(
-        cls, *, status: str = "", q: str = "", filter: str = "", sort: str = "", archived: str = "", page: int = 1
+        cls,
+        *,
+        status: str = "",
+        q: str = "",
+        filter: str = "",
+        sort: str = "",
+        archived: str = "",
+        page: int = 1,
+        group: str = "",
+        cols: str = "",
     ) -> Query:
         """From an address. Raises `QueryError`, which says by part what cannot be read."""
         errors = {}
+        by = columns.get(group)
+        if group and by is None and group != BY_TAG:
+            errors["group"] = f"There is no column “{group[:60]}” to group by."
         if status and status not in list(Status):
             errors["status"] = f"Must be one of {', '.join(Status)}."
         if archived not in ARCHIVED:
@@ -83,8 +100,10 @@ class Query:
             errors["sort"] = str(error)
         if errors:
             raise QueryError(errors)
-        words = q.strip()[:LONGEST_SEARCH]
-        return cls(status, words, filter.strip(), sort, archived, min(max(1, page), 10**6))
+        words, grouped = q.strip()[:LONGEST_SEARCH], by.key if by else group
+        return cls(
+            status, words, filter.strip(), sort, archived, min(max(1, page), 10**6), grouped, cols[:LONGEST_COLS]
+        )
 
     @classmethod
     def lenient(cls, **parts: Any) -> tuple[Query, dict[str, str]]:
@@ -94,6 +113,13 @@ class Query:
         except QueryError as error:
             return cls.of(**{name: part for name, part in parts.items() if name not in error.errors}), error.errors
 
+    @classmethod
+    def at(cls, address: str) -> Query:
+        """From what stands behind the `?` of an address of the table, whatever page it names. Raises `QueryError`."""
+        known = {field.name for field in fields(cls)} - {"page"}
+        parts: dict[str, Any] = {name: value for name, value in parse_qsl(address.removeprefix("?")) if name in known}
+        return cls.of(**parts)
+
     @property
     def sorts(self) -> list[Sort]:
         return _sorts(self.sort)
@@ -101,7 +127,7 @@ class Query:
     def parts(self) -> dict[str, str]:
         """What an address must say of it: all but the defaults."""
         defaults = Query()
-        names = ("status", "q", "filter", "sort", "archived", "page")
+        names = [field.name for field in fields(self)]
         return {name: str(getattr(self, name)) for name in names if getattr(self, name) != getattr(defaults, name)}
 
     def url(self, path: str = "/runs", **changed: Any) -> str:

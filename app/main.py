@@ -33,6 +33,7 @@ from app.routes import (
     health,
     images,
     pages,
+    runs,
     status,
     streams,
     uploads,
@@ -105,6 +106,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     for module in (
         account,
         compare,
+        runs,
         pages,
         exchange,
         api,

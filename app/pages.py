@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from markupsafe import Markup
 from pydantic_core import to_json
 
 from app.config import ROOT
+from app.filters import quoted
 from app.uploads import file_size
 
 STATIC = ROOT / "static"
@@ -73,6 +75,22 @@ def when(value: datetime | None) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, shown.strftime("%d %b %H:%M"))
 
 
+def flag(value: Any) -> str:
+    return "yes" if value else "no"
+
+
+SHOWN: dict[str, Callable[[Any], Any]] = {
+    "percent": percent,
+    "loss": loss,
+    "number": number,
+    "general": general,
+    "duration": duration,
+    "when": when,
+    "flag": flag,
+}
+"""The filters by name."""
+
+
 def json_text(value: Any, **_: Any) -> str:
     """JSON of what the pages hand to their modules: models, dataclasses and instants included; NaN becomes null."""
     return to_json(value, inf_nan_mode="null").decode()
@@ -80,7 +98,7 @@ def json_text(value: Any, **_: Any) -> str:
 
 def _templates() -> Jinja2Templates:
     found = Jinja2Templates(directory=ROOT / "templates")
-    found.env.filters.update({f.__name__: f for f in (percent, loss, number, general, duration, when, file_size)})
+    found.env.filters.update(SHOWN, quoted=quoted, file_size=file_size)
     found.env.globals.update(
         static=static,
         version=version("fitroom"),
@@ -93,8 +111,3 @@ def _templates() -> Jinja2Templates:
 
 
 templates = _templates()
-
-
-def fragment(name: str, **context: Any) -> str:
-    """A partial without a request, for the streams."""
-    return templates.get_template(name).render(**context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -152,6 +152,27 @@ class MetricsOut(BaseModel):
 class RunsOut(BaseModel):
     total: int
     runs: list[RunOut]
+
+
+class ManyIn(BaseModel):
+    """One thing to do to many runs."""
+
+    action: str = Field(description="cancel, again, tag, untag, star, unstar, archive, unarchive or delete.")
+    runs: list[Annotated[int, Field(gt=0, lt=2**63)]]
+    tag: str = Field("", description="Of tag and untag.")
+
+
+class ViewIn(BaseModel):
+    address: str = Field(max_length=8000, examples=["filter=lr+<+0.01&sort=-best_val_accuracy"])
+
+
+class ViewOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    address: str = Field(description="What stands behind the `?` of the table's address.")
+    saved_by: str
+    saved_at: datetime
 
 
 class PresetOut(BaseModel):

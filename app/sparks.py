@@ -39,3 +39,17 @@ def pack(accuracies: Sequence[float | None]) -> bytes | None:
 def unpack(packed: bytes | None) -> list[float | None]:
     """Accuracies in [0, 1], oldest first; None where one was not finite."""
     return [None if value == _NONE else value / _MOST for value in np.frombuffer(packed or b"", _POINT).tolist()]
+
+
+WIDTH, HEIGHT = 72, 20
+"""Of a drawn curve, in units of its `viewBox`."""
+
+
+def points(packed: bytes | None) -> str:
+    """The curve as the points of an SVG polyline, from its own lowest value to its highest; "" for under two."""
+    values = [(place, value) for place, value in enumerate(unpack(packed)) if value is not None]
+    if len(values) < 2:
+        return ""
+    low, high = min(value for _, value in values), max(value for _, value in values)
+    across, up = WIDTH / values[-1][0], (HEIGHT - 4) / ((high - low) or 1)
+    return " ".join(f"{place * across:.0f},{HEIGHT - 2 - (value - low) * up:.0f}" for place, value in values)

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from app import (
     actions,
+    bulk,
     curves,
     evaluation,
     forms,
@@ -21,11 +22,12 @@ from app import (
     script,
     takeaway,
     tryout,
+    views,
 )
 from app.access import Who
-from app.actions import JsonObject, submit
+from app.actions import JsonObject, body_of, checked, submit
 from app.routes.asked import Asked
-from app.schemas import EpochOut, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut
+from app.schemas import EpochOut, ManyIn, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut, ViewIn, ViewOut
 from app.state import Shared, State
 from trainer.config import OPTIONS
 from trainer.options import Option
@@ -64,6 +66,15 @@ def _json_schema(option: Option) -> dict[str, Any]:
     return {name: value for name, value in schema.items() if value is not None}
 
 
+_ABOUT: dict[str, Any] = {
+    "name": {"type": "string", "maxLength": forms.NAME_LENGTH},
+    "notes": {"type": "string", "maxLength": forms.NOTES_LENGTH},
+    "tags": {
+        "type": "array",
+        "items": {"type": "string", "maxLength": forms.TAG_LENGTH},
+        "maxItems": forms.TAGS,
+    },
+}
 _SUBMISSION = {
     "requestBody": {
         "required": True,
@@ -72,15 +83,7 @@ _SUBMISSION = {
                 "schema": {
                     "type": "object",
                     "additionalProperties": False,
-                    "properties": {
-                        "name": {"type": "string", "maxLength": forms.NAME_LENGTH},
-                        "notes": {"type": "string", "maxLength": forms.NOTES_LENGTH},
-                        "tags": {
-                            "type": "array",
-                            "items": {"type": "string", "maxLength": forms.TAG_LENGTH},
-                            "maxItems": forms.TAGS,
-                        },
-                    }
+                    "properties": _ABOUT
                     | {
                         "preset": {
                             "enum": list(PRESETS),
@@ -90,6 +93,22 @@ _SUBMISSION = {
                     | {option.name: _json_schema(option) for option in OPTIONS.values()},
                 },
                 "example": {"name": "first try", "epochs": 3, "lr": 0.001},
+            }
+        },
+    }
+}
+
+_EDIT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": _ABOUT | {name: {"type": "boolean"} for name in ("starred", "archived")},
+                },
+                "example": {"tags": ["sweep"], "starred": True},
             }
         },
     }
@@ -130,6 +149,31 @@ def list_runs(query: Asked, shared: Shared) -> RunsOut:
     with shared.db.read() as session:
         rows = [RunOut.of(run, now=now) for run in listing.page(session, query, now=now)]
         return RunsOut(total=listing.total(session, query, now=now), runs=rows)
+
+
+@router.post("/runs/bulk", openapi_extra=body_of(ManyIn))
+def change_runs(values: JsonObject, shared: Shared, who: Who) -> bulk.Outcome:
+    """Do one thing to up to 1,000 runs; `refused` says by number where it could not be done."""
+    wanted = checked(ManyIn, values)
+    return bulk.apply(shared, wanted.action, wanted.runs, who, tag=wanted.tag)
+
+
+@router.get("/views")
+def list_views(shared: Shared) -> list[ViewOut]:
+    """Views of the table that were saved under a name."""
+    with shared.db.read() as session:
+        return [ViewOut.model_validate(view) for view in views.all_of(session)]
+
+
+@router.put("/views/{name}", openapi_extra=body_of(ViewIn))
+def save_view(name: str, values: JsonObject, shared: Shared, who: Who) -> ViewOut:
+    """Save one: `address` is what stands behind the `?` of the table's address."""
+    return ViewOut.model_validate(actions.save_view(shared, name, checked(ViewIn, values).address, who))
+
+
+@router.delete("/views/{name}", status_code=204)
+def delete_view(name: str, shared: Shared, who: Who) -> None:
+    actions.delete_view(shared, name, who)
 
 
 @router.get("/runs/{run_id}")
@@ -241,6 +285,12 @@ def get_script(run_id: int, shared: Shared) -> Response:
 def cancel_run(run_id: int, shared: Shared, who: Who) -> RunOut:
     """End a queued run at once; ask a running one to stop after the step under way."""
     return actions.cancel(shared, run_id, who)
+
+
+@router.patch("/runs/{run_id}", openapi_extra=_EDIT)
+def edit_run(run_id: int, values: JsonObject, shared: Shared, who: Who) -> RunOut:
+    """Change what people write on a run: `name`, `notes`, `tags`, `starred`, `archived`; what is left out stays."""
+    return actions.edit(shared, run_id, values, who)
 
 
 @router.delete("/runs/{run_id}", status_code=204, responses={409: {"model": Problem}})

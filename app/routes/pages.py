@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -12,13 +11,11 @@ from starlette.responses import RedirectResponse, Response
 from app import (
     actions,
     charts,
-    columns,
     datasets,
     evaluation,
     forms,
     hard,
     images,
-    listing,
     metrics,
     paired,
     runs,
@@ -52,25 +49,6 @@ Show = Annotated[str, Query(pattern=evaluation.SHOW)]
 @router.get("/")
 def home() -> Response:
     return RedirectResponse("/runs")
-
-
-@router.get("/runs")
-def show_runs(
-    request: Request, shared: Shared, status: str = "", q: str = "", sort: str = "", page: int = 1
-) -> Response:
-    query = listing.Query.lenient(status=status, q=q, sort=sort, page=page)[0]
-    return templates.TemplateResponse(request, "runs.html", _table(shared, query) | {"nav": "runs"})
-
-
-@router.get("/runs/rows")
-def show_rows(
-    request: Request, shared: Shared, status: str = "", q: str = "", sort: str = "", page: int = 1
-) -> Response:
-    """The table's rows alone, for a page that has heard of new ones."""
-    query = listing.Query.lenient(status=status, q=q, sort=sort, page=page)[0]
-    table = _table(shared, query)
-    headers = {"Fitroom-Counts": json.dumps(table["counts"])}
-    return templates.TemplateResponse(request, "partials/run_rows.html", table, headers=headers)
 
 
 @router.get("/runs/new")
@@ -236,45 +214,6 @@ def show_pair(
     except (DataError, images.NoSuchImage) as error:
         context["problem"] = str(error)
     return templates.TemplateResponse(request, "paired.html", context)
-
-
-def _table(shared: State, query: listing.Query) -> dict[str, Any]:
-    now = shared.clock()
-    with shared.db.read() as session:
-        total = listing.total(session, query, now=now)
-        pages = max(1, -(-total // listing.PAGE_SIZE))
-        return {
-            "rows": [RunOut.of(run, now=now) for run in listing.page(session, query, now=now)],
-            "columns": _headings(query),
-            "total": total,
-            "page": query.page,
-            "pages": pages,
-            "page_url": lambda page: query.url(page=page),
-            "status_url": lambda status: query.url(status=status, page=1),
-            "query": {"status": query.status, "q": query.q, "sort": query.sort},
-            "counts": listing.counts(session),
-            "rows_url": query.url("/runs/rows"),
-            "files_url": lambda kind: query.url(f"/api/v1/runs.{kind}", page=1),
-            "stream_url": f"/api/v1/events?after={metrics.cursor(session)}",
-        }
-
-
-def _headings(query: listing.Query) -> list[dict[str, Any]]:
-    """Each links to its own sort, the active one to the reverse."""
-    return [_heading(query, columns.COLUMNS[key]) for key in columns.DEFAULT]
-
-
-def _heading(query: listing.Query, column: columns.Column) -> dict[str, Any]:
-    active = next((sort for sort in query.sorts if sort.key == column.key), None)
-    # The first click on a number shows the largest, on a text the first of the alphabet.
-    turned = not active.descending if active else column.numeric
-    return {
-        "key": column.key,
-        "label": column.label,
-        "numeric": column.numeric,
-        "sort_url": query.url(sort=f"-{column.key}" if turned else column.key, page=1),
-        "aria_sort": ("descending" if active.descending else "ascending") if active else None,
-    }
 
 
 def _form_page(

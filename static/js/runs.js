@@ -1,69 +1,118 @@
-// The table of runs, live: rows change in place, new ones appear where the sorting puts them, ticks and focus stay.
+// The table of runs, live: rows change in place, new ones appear where the sorting puts them; ticks, focus and edits stay.
 
-import { format, localTimes } from "./format.js";
+import { localTimes, format } from "./format.js";
 import { paced } from "./pace.js";
 import { Stream } from "./stream.js";
+import { Columns } from "./table-columns.js";
+import { edits } from "./table-edit.js";
+import { keys } from "./table-keys.js";
+import { menus } from "./table-menus.js";
+import { Ticks } from "./table-ticks.js";
 
 const root = /** @type {HTMLElement} */ (document.getElementById("runs"));
-const bar = /** @type {HTMLFormElement} */ (document.getElementById("compare"));
 const FETCH_MS = 1000;
+const FETCH_HIDDEN_MS = 5000;
 
 class RunsTable {
   #body = root.querySelector("tbody");
-  /** The page's own rows again, with its filter and sorting. */
-  #fetchSoon = paced(() => void this.#fetch(), FETCH_MS);
+  /** @type {Map<number, string>} the status of each run that has been told of, by its number */
+  #told = new Map();
+  /** The page's own rows again, with its filter, sorting and columns. */
+  #fetchSoon = paced(() => void this.fetch(), FETCH_MS);
+  /** For a run on another page: it may move here, but nobody is looking at it. */
+  #fetchLater = paced(() => void this.fetch(), FETCH_HIDDEN_MS);
+  #ticks;
 
   constructor() {
+    this.#ticks = new Ticks(root, () => this.fetch());
     localTimes(root);
-    root.addEventListener("change", () => showTicks());
-    addEventListener("pageshow", () => showTicks());
+    root.addEventListener("click", (event) => this.#unfold(event));
     setInterval(() => this.#tick(), 1000);
     new Stream(root.dataset.streamUrl ?? "", {
-      run: ({ run, html }) => this.#update(run, html),
+      run: ({ run }) => this.#heard(run),
       deleted: ({ id }) => this.#remove(id),
     });
   }
 
-  /** @param {any} run @param {string} html */
-  #update(run, html) {
-    const old = this.#row(run.id);
-    const fresh = rowsOf(html)[0];
-    const moved = !old || old.dataset.status !== fresh.dataset.status;
-    if (old) morph(old, fresh);
-    if (moved) this.#fetchSoon();
+  async fetch() {
+    const answer = await fetch(root.dataset.rowsUrl ?? "");
+    if (!answer.ok) return;
+    showCounts(JSON.parse(answer.headers.get("Fitroom-Counts") ?? "{}"));
+    const rows = rowsOf(await answer.text());
+    if (!this.#body) {
+      if (rows.length) location.reload(); // the first one: there is no table to put it into yet
+      return;
+    }
+    this.#merge(rows);
+    for (const row of this.#body.querySelectorAll('tr.group:has([aria-expanded="true"])')) await this.#members(/** @type {HTMLTableRowElement} */ (row));
+  }
+
+  /** @param {any} run */
+  #heard(run) {
+    const moved = this.#told.get(run.id) !== run.status;
+    this.#told.set(run.id, run.status);
+    if (moved || this.#row(run.id)) this.#fetchSoon();
+    else this.#fetchLater();
   }
 
   /** @param {number} id */
   #remove(id) {
     this.#row(id)?.remove();
-    showTicks();
+    this.#ticks.show();
     this.#fetchSoon();
-  }
-
-  async #fetch() {
-    const answer = await fetch(root.dataset.rowsUrl ?? "");
-    if (!answer.ok) return;
-    showCounts(JSON.parse(answer.headers.get("Fitroom-Counts") ?? "{}"));
-    const rows = rowsOf(await answer.text());
-    if (this.#body) this.#merge(rows);
-    else if (rows.length) location.reload(); // the first one: there is no table to put it into yet
   }
 
   /** @param {HTMLTableRowElement[]} fresh in their order */
   #merge(fresh) {
     const body = /** @type {HTMLTableSectionElement} */ (this.#body);
-    const kept = new Set(fresh.map((row) => row.dataset.runId));
-    for (const row of [...body.rows]) if (!kept.has(row.dataset.runId)) row.remove();
-    fresh.forEach((row, place) => {
-      const old = this.#row(Number(row.dataset.runId));
-      if (old) morph(old, row);
+    const old = new Map([...body.rows].map((row) => [keyOf(row), row]));
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+    /** @type {HTMLTableRowElement[]} */
+    const wanted = [];
+    for (const row of fresh) {
+      const known = old.get(keyOf(row));
+      if (known) morph(known, row);
       else row.classList.add("arrived");
-      const wanted = old ?? row;
-      // Only what is out of place is moved: a moved row would lose the focus.
-      if (body.rows[place] !== wanted) body.insertBefore(wanted, body.rows[place] ?? null);
-    });
+      wanted.push(known ?? row, ...(known ? membersOf(known) : []));
+    }
+    place(body, wanted);
+    // What is moved in a document loses the focus.
+    if (focused && focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
     localTimes(body);
-    showTicks();
+    this.#ticks.show();
+  }
+
+  /** A group opens in place; without this script its link leads to its runs. @param {MouseEvent} event */
+  #unfold(event) {
+    const link = /** @type {HTMLElement} */ (event.target).closest(".unfold");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const row = /** @type {HTMLTableRowElement} */ (link.closest("tr"));
+    const opens = link.getAttribute("aria-expanded") !== "true";
+    link.setAttribute("aria-expanded", String(opens));
+    if (opens) void this.#members(row);
+    else for (const member of membersOf(row)) member.remove();
+    this.#ticks.show();
+  }
+
+  /** Fetch a group's runs and show them below it. @param {HTMLTableRowElement} row */
+  async #members(row) {
+    const address = new URL(/** @type {HTMLAnchorElement} */ (row.querySelector(".unfold")).href);
+    address.pathname = "/runs/rows";
+    const answer = await fetch(address);
+    if (!answer.ok || row.querySelector('[aria-expanded="true"]') === null) return;
+    const old = new Map(membersOf(row).map((member) => [member.dataset.runId, member]));
+    const fresh = rowsOf(await answer.text());
+    for (const member of fresh) {
+      member.classList.add("member");
+      member.dataset.of = row.dataset.group;
+      const known = old.get(member.dataset.runId);
+      if (known) morph(known, member);
+    }
+    for (const [id, member] of old) if (!fresh.some((one) => one.dataset.runId === id)) member.remove();
+    row.after(...fresh.map((member) => old.get(member.dataset.runId) ?? member));
+    localTimes(root);
+    this.#ticks.show();
   }
 
   #tick() {
@@ -78,11 +127,32 @@ class RunsTable {
   }
 }
 
+/** @param {HTMLTableRowElement} row */
+function keyOf(row) {
+  return row.dataset.of ? `${row.dataset.of}/${row.dataset.runId}` : (row.dataset.runId ?? row.dataset.group ?? "");
+}
+
+/** The rows that an open group shows. @param {HTMLTableRowElement} row @returns {HTMLTableRowElement[]} */
+function membersOf(row) {
+  const found = [];
+  for (let next = row.nextElementSibling; next?.classList.contains("member"); next = next.nextElementSibling) found.push(next);
+  return /** @type {HTMLTableRowElement[]} */ (found);
+}
+
+/** Only what is out of place is moved. @param {HTMLTableSectionElement} body @param {HTMLTableRowElement[]} wanted */
+function place(body, wanted) {
+  const kept = new Set(wanted);
+  for (const row of [...body.rows]) if (!kept.has(row)) row.remove();
+  wanted.forEach((row, index) => {
+    if (body.rows[index] !== row) body.insertBefore(row, body.rows[index] ?? null);
+  });
+}
+
 /** @param {Record<string, number>} counts runs by status */
 function showCounts(counts) {
   for (const [status, count] of Object.entries(counts)) {
     const element = root.querySelector(`[data-count="${status}"]`);
-    if (element) element.textContent = String(count);
+    if (element) element.textContent = format.number(count);
   }
 }
 
@@ -93,26 +163,31 @@ function rowsOf(html) {
   return [...template.content.querySelectorAll("tr")];
 }
 
-/** Make a row what it should be, cell by cell; the one with the tick and cells that did not change stay untouched. @param {HTMLTableRowElement} old @param {HTMLTableRowElement} fresh */
+/** Make a row what it should be, cell by cell; ticks, edits and cells that did not change stay untouched. @param {HTMLTableRowElement} old @param {HTMLTableRowElement} fresh */
 function morph(old, fresh) {
-  old.dataset.status = fresh.dataset.status;
+  for (const name of ["status", "starred", "archived"]) {
+    if (name in fresh.dataset) old.dataset[name] = fresh.dataset[name];
+    else delete old.dataset[name];
+  }
   localTimes(fresh);
   [...fresh.cells].forEach((cell, place) => {
     const now = old.cells[place];
-    const holdsTick = cell.querySelector("input") !== null;
-    if (!holdsTick && (now.innerHTML !== cell.innerHTML || now.dataset.since !== cell.dataset.since)) now.replaceWith(cell.cloneNode(true));
+    const stays = cell.querySelector("input") || now.querySelector(".in-place") || cell.querySelector(".unfold");
+    if (stays) return;
+    if (now.innerHTML !== cell.innerHTML || now.dataset.since !== cell.dataset.since) renew(now, cell);
   });
 }
 
-function showTicks() {
-  const ticked = root.querySelectorAll("input[name=runs]:checked").length;
-  const button = /** @type {HTMLButtonElement} */ (bar.querySelector("button"));
-  const text = /** @type {HTMLElement} */ (bar.querySelector("[data-compare-text]"));
-  bar.hidden = ticked === 0;
-  button.disabled = ticked < 2;
-  button.textContent = ticked < 2 ? "Compare" : `Compare ${ticked}`;
-  text.textContent = ticked === 1 ? "1 run ticked; tick another" : `${ticked} runs ticked`;
+/** The focus goes over to what stands in its place. @param {HTMLTableCellElement} now @param {HTMLTableCellElement} cell */
+function renew(now, cell) {
+  const index = [...now.querySelectorAll("a, button")].indexOf(/** @type {Element} */ (document.activeElement));
+  const copy = /** @type {HTMLTableCellElement} */ (cell.cloneNode(true));
+  now.replaceWith(copy);
+  if (index >= 0) /** @type {HTMLElement | undefined} */ ([...copy.querySelectorAll("a, button")][index])?.focus({ preventScroll: true });
 }
 
-showTicks();
-new RunsTable();
+menus();
+const table = new RunsTable();
+new Columns(root);
+edits(root, () => table.fetch());
+keys(root);

@@ -1,5 +1,6 @@
 // Loaded before the first paint, so that the chosen theme never flashes: therefore a classic script.
 (() => {
+  document.documentElement.classList.add("scripted"); // what only works with JavaScript is then shown
   const names = ["system", "light", "dark"];
   const stored = () => (names.includes(localStorage.theme) ? localStorage.theme : "system");
   const apply = () => {

@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from app import metrics, runs
+from app.db import Database
 from tests.app import factories
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
-    from app.db import Database
+    from pathlib import Path
+
     from tests.conftest import FakeClock
 
 
@@ -33,6 +35,16 @@ def add(
     if accuracies or end:
         _train(db, clock, accuracies, end)
     return run_id
+
+
+def filled(path: Path, clock: FakeClock) -> Database:
+    """Runs 1 to 3 are seeds of one configuration; 4 failed; 5 is queued."""
+    db = Database(path)
+    for seed, accuracy in enumerate((0.8, 0.9, 0.85)):
+        add(db, clock, f"seed {seed}", lr=0.1, seed=seed, tags=("sweep",), accuracies=(0.5, accuracy), end="finished")
+    add(db, clock, "broken", lr=0.2, tags=("sweep", "bad"), accuracies=(0.1,), end="failed")
+    add(db, clock, "waits", lr=0.3)
+    return db
 
 
 def _train(db: Database, clock: FakeClock, accuracies: tuple[float, ...], end: str) -> None:

@@ -1,0 +1,116 @@
+// What is ticked, and what is done to it: compared, or one of the actions on many runs.
+
+const SAID_MS = 8000;
+
+export class Ticks {
+  #root;
+  #done;
+  #bar = /** @type {HTMLFormElement} */ (document.getElementById("compare"));
+  #said = /** @type {HTMLElement} */ (document.querySelector("[data-said]"));
+  /** @type {HTMLInputElement | null} the tick that was clicked last, from which Shift takes a stretch */
+  #last = null;
+  #hide = 0;
+
+  /** @param {HTMLElement} root @param {() => Promise<void>} done the rows have to be fetched again */
+  constructor(root, done) {
+    this.#root = root;
+    this.#done = done;
+    root.addEventListener("click", (event) => this.#stretch(event));
+    root.addEventListener("change", (event) => this.#changed(/** @type {HTMLInputElement} */ (event.target)));
+    this.#bar.addEventListener("submit", (event) => this.#submit(event));
+    this.#bar.querySelector("select")?.addEventListener("change", () => this.show());
+    addEventListener("pageshow", () => this.show());
+    this.show();
+  }
+
+  show() {
+    const ticked = this.#ticked().length;
+    const all = /** @type {HTMLInputElement | null} */ (this.#root.querySelector("[data-tick-all]"));
+    const button = /** @type {HTMLButtonElement} */ (this.#bar.querySelector("[data-compare]"));
+    const text = /** @type {HTMLElement} */ (this.#bar.querySelector("[data-compare-text]"));
+    this.#bar.hidden = ticked === 0;
+    button.disabled = ticked < 2;
+    button.textContent = ticked < 2 ? "Compare" : `Compare ${ticked}`;
+    text.textContent = ticked === 1 ? "1 run ticked" : `${ticked} runs ticked`;
+    if (all) {
+      const every = this.#ticks().length;
+      all.checked = ticked > 0 && ticked === every;
+      all.indeterminate = ticked > 0 && ticked < every;
+    }
+    const tag = /** @type {HTMLInputElement | null} */ (this.#bar.querySelector(".tag-name"));
+    if (tag) tag.hidden = !["tag", "untag"].includes(this.#action().value);
+  }
+
+  /** @returns {HTMLInputElement[]} */
+  #ticks() {
+    return [...this.#root.querySelectorAll("input[name=runs]")].map((tick) => /** @type {HTMLInputElement} */ (tick));
+  }
+
+  #ticked() {
+    return this.#ticks().filter((tick) => tick.checked);
+  }
+
+  #action() {
+    return /** @type {HTMLSelectElement} */ (this.#bar.querySelector("select"));
+  }
+
+  /** With Shift held, what lies between two ticks goes along. @param {MouseEvent} event */
+  #stretch(event) {
+    const tick = /** @type {HTMLInputElement} */ (event.target);
+    if (tick.name !== "runs") return;
+    const all = this.#ticks();
+    if (event.shiftKey && this.#last && all.includes(this.#last)) {
+      const [from, to] = [all.indexOf(this.#last), all.indexOf(tick)].sort((a, b) => a - b);
+      for (const between of all.slice(from, to + 1)) between.checked = tick.checked;
+    }
+    this.#last = tick;
+    this.show();
+  }
+
+  /** @param {HTMLInputElement} input */
+  #changed(input) {
+    if ("tickAll" in input.dataset) for (const tick of this.#ticks()) tick.checked = input.checked;
+    this.show();
+  }
+
+  /** @param {SubmitEvent} event */
+  #submit(event) {
+    event.preventDefault();
+    const ids = this.#ticked().map((tick) => tick.value);
+    if (event.submitter && "do" in event.submitter.dataset) void this.#apply(ids.map(Number));
+    else location.assign(`/compare?${ids.map((id) => `runs=${id}`).join("&")}`);
+  }
+
+  /** @param {number[]} runs */
+  async #apply(runs) {
+    const select = this.#action();
+    if ("certain" in select.selectedOptions[0].dataset && !(await certain(runs.length))) return;
+    const tag = /** @type {HTMLInputElement} */ (this.#bar.querySelector(".tag-name"));
+    const body = JSON.stringify({ action: select.value, runs, tag: tag.value });
+    const answer = await fetch("/api/v1/runs/bulk", { method: "POST", body, headers: { "Content-Type": "application/json" } });
+    const told = await answer.json();
+    if (!answer.ok) return this.say(Object.values(told.errors ?? {}).join(" ") || told.detail);
+    const done = new Set(told.done.map(String));
+    for (const tick of this.#ticked()) if (done.has(tick.value)) tick.checked = false;
+    this.say(told.message);
+    this.show();
+    await this.#done();
+  }
+
+  /** @param {string} text */
+  say(text) {
+    this.#said.textContent = text;
+    this.#said.hidden = false;
+    clearTimeout(this.#hide);
+    this.#hide = setTimeout(() => (this.#said.hidden = true), SAID_MS);
+  }
+}
+
+/** Ask before what cannot be undone. @param {number} count @returns {Promise<boolean>} */
+function certain(count) {
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("bulk-certain"));
+  /** @type {HTMLElement} */ (dialog.querySelector("h2")).textContent = count === 1 ? "Delete this run?" : `Delete these ${count} runs?`;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+}
