@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app import actions, audit, forms, labels, listing, runs
 from app.forms import Edit, FormError
-from app.models import Run
+from app.models import Run, Source
 from app.runs import RunNotFound, RunStateError
 from app.state import State
 
@@ -110,7 +110,10 @@ def _cancel(shared: State, run_id: int, who: str) -> None:
 
 def _again(shared: State, run_id: int, who: str) -> None:
     with shared.db.read() as session:
-        values = actions.values_of(runs.get(session, run_id))
+        run = runs.get(session, run_id)
+        if run.source != Source.FITROOM:
+            raise RunStateError(f"Run {run_id} was imported: Fitroom does not know how it was trained.")
+        values = actions.values_of(run)
     actions.submit(shared, values, who)
 
 

@@ -22,6 +22,9 @@ class RunsTable {
   /** For a run on another page: it may move here, but nobody is looking at it. */
   #fetchLater = paced(() => void this.fetch(), FETCH_HIDDEN_MS);
   #ticks;
+  /** How often the rows were asked for, and which answer stands: a slow one must not undo a newer one. */
+  #asked = 0;
+  #shown = 0;
 
   constructor() {
     this.#ticks = new Ticks(root, () => this.fetch());
@@ -35,10 +38,12 @@ class RunsTable {
   }
 
   async fetch() {
+    const number = ++this.#asked;
     const answer = await fetch(root.dataset.rowsUrl ?? "");
-    if (!answer.ok) return;
-    showCounts(JSON.parse(answer.headers.get("Fitroom-Counts") ?? "{}"));
     const rows = rowsOf(await answer.text());
+    if (!answer.ok || number < this.#shown) return;
+    this.#shown = number;
+    showCounts(JSON.parse(answer.headers.get("Fitroom-Counts") ?? "{}"));
     if (!this.#body) {
       if (rows.length) location.reload(); // the first one: there is no table to put it into yet
       return;

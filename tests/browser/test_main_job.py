@@ -434,10 +434,10 @@ def test_a_column_sorts_by_its_heading(page: Page, server: Server):
     page.goto(f"{server.url}/runs?q=sorted")
     page.get_by_role("link", name="LR").click()
     expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
-    assert page.locator("tbody tr td:nth-child(6)").all_inner_texts() == ["0.02", "0.002", "0.0002"]
+    assert page.locator("tbody tr td:nth-child(7)").all_inner_texts() == ["0.02", "0.002", "0.0002"]
     page.get_by_role("link", name="LR").click()
     expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "ascending")
-    assert page.locator("tbody tr td:nth-child(6)").all_inner_texts() == ["0.0002", "0.002", "0.02"]
+    assert page.locator("tbody tr td:nth-child(7)").all_inner_texts() == ["0.0002", "0.002", "0.02"]
 
 
 def test_a_run_is_deleted_after_a_confirmation(page: Page, server: Server):
