@@ -22,6 +22,7 @@ from app.state import State
 from trainer import sources
 from trainer.config import OPTIONS
 from trainer.errors import DataError, DataMissing
+from trainer.small_sets import SMALL
 from trainer.sources import CSV, SET
 from trainer.store import Card, DataSet, Store, export_npz, parsed
 
@@ -160,13 +161,19 @@ def grouped(data_dir: Path) -> list[tuple[str, list[DataSetOut]]]:
 
 
 def suggested(dataset: str, data_dir: Path) -> dict[str, Any]:
-    """Settings for a run on it: its newest version where none is named, and its own image size."""
+    """Settings for a run on it: its newest version where none is named, its own image size, batches that it fills."""
     try:
         found = get(dataset, data_dir)
     except DataMissing:
         return {"dataset": dataset}
     size = found.image_size if found.version else None
-    return {"dataset": found.id} | ({"image_size": size} if size else {})
+    whole_batch = OPTIONS["batch_size"].default
+    few = found.train if found.train and found.train < whole_batch else None
+    return (
+        {"dataset": found.id}
+        | ({"image_size": size} if size else {})
+        | ({"batch_size": max(1, 1 << (few.bit_length() - 3))} if few and few > 4 else {})
+    )
 
 
 def npz(dataset: str, data_dir: Path) -> tuple[str, Iterator[bytes]]:
@@ -230,6 +237,15 @@ def keep(shared: State, upload_id: str, values: Mapping[str, Any], who: str) -> 
     with shared.db.write() as session:
         audit.note(session, who, "kept", now=shared.clock(), detail=kept.id)
     return DataSetOut.of(kept), known is None
+
+
+def fetch(shared: State, name: str, who: str) -> None:
+    """Begin to download a well-known set. Raises `FormError`."""
+    if name not in SMALL:
+        raise FormError({"name": f"Must be one of {', '.join(SMALL)}."})
+    shared.fetching.start(name)
+    with shared.db.write() as session:
+        audit.note(session, who, "fetched", now=shared.clock(), detail=name)
 
 
 def describe(shared: State, dataset: str, values: Mapping[str, Any], who: str) -> DataSetOut:

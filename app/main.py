@@ -14,6 +14,7 @@ from app.access import Gate, KnownHostsOnly, SignedInOnly
 from app.clock import Clock, utc_now
 from app.config import Settings
 from app.db import Database
+from app.fetching import Fetching
 from app.intake import Intake
 from app.live import Live
 from app.machine import Machine
@@ -76,6 +77,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         exporter=Sidecar("trainer.helper", timeout_s=180.0),
         uploads=uploaded,
         intake=Intake(uploaded),
+        fetching=Fetching(settings.data_dir),
     )
 
     @contextlib.asynccontextmanager
@@ -92,6 +94,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             state.torch.close()
             state.exporter.close()
             state.intake.close()
+            state.fetching.close()
             state.db.close()
 
     app = FastAPI(

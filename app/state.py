@@ -11,6 +11,7 @@ from app.access import Gate
 from app.clock import Clock
 from app.config import Settings
 from app.db import Database
+from app.fetching import Fetching
 from app.intake import Intake
 from app.live import Live
 from app.machine import Machine
@@ -37,6 +38,8 @@ class State:
     uploads: Uploads
     intake: Intake
     """Reads what has been uploaded."""
+    fetching: Fetching
+    """Downloads well-known sets."""
 
 
 def _state(request: Request) -> State:

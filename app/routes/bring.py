@@ -19,7 +19,6 @@ from app.schemas import UploadOut
 from app.state import Shared, State
 from app.uploads import MOST_FILES, NotYet, UploadError
 from trainer.errors import DataError
-from trainer.ingest.contract import KINDS
 from trainer.sources import ImageSet, Split
 
 router = APIRouter(include_in_schema=False)
@@ -40,6 +39,13 @@ async def upload_form(request: Request, shared: Shared, who: Who) -> Response:
     except UploadError as error:
         return _new_page(request, shared, {"files": str(error)}, error.status)
     return RedirectResponse(f"/datasets/uploads/{upload.id}", 303)
+
+
+@router.post("/datasets/fetch/{name}")
+def fetch(name: str, shared: Shared, who: Who) -> Response:
+    """Begin to download a well-known set."""
+    datasets.fetch(shared, name, who)
+    return RedirectResponse("/datasets/new#known", 303)
 
 
 @router.get("/datasets/uploads/{upload_id}")
@@ -110,7 +116,7 @@ def _new_page(request: Request, shared: State, errors: dict[str, str], status: i
         "errors": errors,
         "limit": shared.settings.upload_limit,
         "most_files": MOST_FILES,
-        "kinds": KINDS,
+        "known": shared.fetching.known(),
         "uploads": [item for item in uploads if item.complete or not item.plain],
         "unfinished": [UploadOut.of(item) for item in uploads if not item.complete and not item.plain],
         "nav": "data",

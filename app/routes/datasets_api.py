@@ -11,6 +11,7 @@ from app import datasets
 from app.access import Who
 from app.actions import JsonObject
 from app.datasets import DataSetDetailOut, DataSetOut, InUse
+from app.fetching import KnownSet
 from app.routes.images import known
 from app.schemas import Problem
 from app.state import Shared, State
@@ -27,6 +28,18 @@ router = APIRouter(
 def list_datasets(shared: Shared) -> list[DataSetOut]:
     """What a run may name as its `dataset`."""
     return datasets.catalogue(shared.settings.data_dir)
+
+
+@router.get("/fetches")
+def list_fetches(shared: Shared) -> list[KnownSet]:
+    """torchvision's small sets, and how far the download of each is."""
+    return shared.fetching.known()
+
+
+@router.post("/fetches/{name}", status_code=202)
+def fetch_dataset(name: str, shared: Shared, who: Who) -> None:
+    """Begin to download one of them; ask for the list to see how far it is."""
+    datasets.fetch(shared, name, who)
 
 
 @router.get("/datasets/{dataset}")

@@ -235,7 +235,9 @@ def _form_page(
         "presets": [PresetOut.of(item) for item in PRESETS.values()],
         "defaults": {name: forms.shown(option.default) for name, option in OPTIONS.items()},
         "datasets": {
-            item.id: {"facts": item.facts, "image_size": item.image_size} for _, items in offered for item in items
+            item.id: {"label": item.label, "facts": item.facts, "image_size": item.image_size}
+            for _, items in offered
+            for item in items
         },
         "preset": preset,
         "values": values,

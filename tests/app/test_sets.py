@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -173,3 +174,19 @@ def test_pages_ask_the_database_no_more_for_more_data_sets(client: TestClient, d
     asked.clear()
     client.get("/datasets")
     assert len(asked) == before
+
+
+def test_a_well_known_set_without_a_network_says_so_plainly(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    # No address but this machine's own is asked in a test: the download goes to a port where nobody listens.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert client.post("/datasets/fetch/mnist", follow_redirects=False).status_code == 303
+    assert "Fetching …" in client.get("/datasets/new").text
+    deadline = time.monotonic() + 60
+    while (told := client.get("/api/v1/fetches").json()[0])["busy"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert told["name"] == "mnist"
+    assert "MNIST could not be downloaded" in told["error"]
+    assert "needs a network" in client.get("/datasets/new").text
+    assert client.post("/api/v1/fetches/imagenet").status_code == 422
