@@ -139,7 +139,8 @@ def delete_view(shared: State, name: str, who: str) -> None:
 
 
 def values_of(run: Run) -> dict[str, Any]:
-    """A run's settings as the form takes them, for running it again."""
+    """A run's settings as the form takes them, for running it again. Raises `RunStateError` for an imported one."""
+    runs.must_be_own(run)
     return {**run.config, "name": run.name, "notes": run.notes, "tags": [tag.name for tag in run.tags]}
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import settings_diff, statistics
-from app.models import Run
+from app.models import Run, Source
 from app.outcomes import OUTCOMES, Outcome
 from app.schemas import RunOut
 from app.settings_diff import Grouping, Setting
@@ -79,12 +79,16 @@ def of(session: Session, run_ids: Sequence[int], *, now: datetime) -> Comparison
     wanted = [run_id for run_id in run_ids if 0 < run_id < 2**63]
     found = {run.id: run for run in session.scalars(select(Run).where(Run.id.in_(wanted)))}
     rows = [found[run_id] for run_id in wanted if run_id in found]
-    settings = settings_diff.of([run.config for run in rows]) if rows else []
+    settings = settings_diff.of([_config(run) for run in rows]) if rows else []
     return Comparison(
         runs=[_compared(run, place, now) for place, run in enumerate(rows)],
         diff=settings_diff.differing(settings),
         same=[setting for setting in settings if len(set(setting.values)) == 1],
     )
+
+
+def _config(run: Run) -> dict[str, Any]:
+    return run.config if run.source == Source.FITROOM else {**run.config, settings_diff.UNKNOWN: None}
 
 
 def columns(compared: Comparison) -> list[Column]:

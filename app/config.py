@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         """What can be made again at any time."""
         return self.home / "cache"
 
+    @property
+    def imports_dir(self) -> Path:
+        """Files with past runs of other tools, while they are looked at."""
+        return self.home / "imports"
+
     def run_dir(self, run_id: int) -> Path:
         """A run's own folder: its checkpoints."""
         return self.home / "runs" / str(run_id)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from app.exchange.past import ImportProblem
 from app.forms import FormError
 from app.images import NoSuchImage
 from app.listing import QueryError
@@ -34,6 +35,7 @@ def install(app: FastAPI) -> None:
         (DataError, 503),
         (SidecarError, 503),
         (RunStateError, 409),
+        (ImportProblem, 422),
     ]
     for kind, status in plain:
         app.add_exception_handler(kind, _answer_with(status))

@@ -33,6 +33,7 @@ from app.routes import (
     exchange,
     health,
     images,
+    imports,
     pages,
     runs,
     status,
@@ -49,6 +50,8 @@ from trainer.store import Store
 
 MOST_BYTES = 256 * 1024
 """Of a request's body: a submission is some kilobytes."""
+MOST_IMPORTED = 250_000_000
+"""Of a file with past runs: event files of some hundred runs."""
 LARGER = {"/predict": 8 * 1024 * 1024}
 """A photograph to be classified is some megabytes."""
 SWEEP_S = 3600.0
@@ -76,6 +79,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         torch=Sidecar("trainer.helper"),
         exporter=Sidecar("trainer.helper", timeout_s=180.0),
         uploads=uploaded,
+        imports=Uploads(settings.imports_dir, MOST_IMPORTED, clock),
         intake=Intake(uploaded),
         fetching=Fetching(settings.data_dir),
     )
@@ -111,6 +115,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         compare,
         runs,
         pages,
+        imports,
         exchange,
         api,
         compare_api,
@@ -129,7 +134,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     errors.install(app)
     # What is uploaded goes to the disk as it comes, and `Uploads` sees to the limit of what all files have together.
     files = dict.fromkeys(("/content", "/datasets/upload"), 2 * settings.upload_limit + MOST_BYTES)
-    app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER | files)
+    app.add_middleware(BodyLimit, most=MOST_BYTES, larger=LARGER | files | {"/import": MOST_IMPORTED + MOST_BYTES})
     app.add_middleware(SignedInOnly, gate=state.gate)
     app.add_middleware(Unexpected)
     app.add_middleware(SameSiteOnly)
@@ -148,4 +153,5 @@ async def _sweeping(state: State) -> None:
 
 def _sweep(state: State) -> None:
     state.uploads.sweep(busy=state.intake.busy())
+    state.imports.sweep()
     Store(state.settings.data_dir).sweep()

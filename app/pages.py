@@ -17,6 +17,7 @@ from pydantic_core import to_json
 
 from app.config import ROOT
 from app.filters import quoted
+from app.models import SOURCES
 from app.uploads import file_size
 
 STATIC = ROOT / "static"
@@ -104,6 +105,7 @@ def _templates() -> Jinja2Templates:
         version=version("fitroom"),
         plotly_url=f"/assets/plotly-{plotly.__version__}.min.js",
         nav="",
+        SOURCES=SOURCES,
     )
     found.env.policies["json.dumps_function"] = json_text
     found.env.trim_blocks = found.env.lstrip_blocks = True

@@ -19,7 +19,19 @@ from sqlalchemy import delete, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from app.db import UtcDateTime
-from app.models import Change, Checkpoint, Epoch, EpochPredictions, Run, SeriesRow, Status, StepBlock, Tag
+from app.models import (
+    SOURCES,
+    Change,
+    Checkpoint,
+    Epoch,
+    EpochPredictions,
+    Run,
+    SeriesRow,
+    Source,
+    Status,
+    StepBlock,
+    Tag,
+)
 from trainer.config import TrainConfig
 from trainer.events import Started
 
@@ -316,4 +328,13 @@ def _epochs(count: int) -> str:
 
 
 def config_of(run: Run) -> TrainConfig:
+    """Raises `RunStateError` for an imported run, of which Fitroom does not know all settings."""
+    must_be_own(run)
     return TrainConfig.from_dict(run.config)
+
+
+def must_be_own(run: Run) -> None:
+    """Raises `RunStateError` for a run that another tool has trained."""
+    if run.source != Source.FITROOM:
+        label = SOURCES[Source(run.source)]
+        raise RunStateError(f"Run {run.id} was imported from {label}: only what it recorded is here.")

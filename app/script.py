@@ -59,9 +59,9 @@ def script(run: Run, data_dir: Path) -> str:
 
     Raises `RunStateError` before the run has started, and `DataError` where its data cannot be read.
     """
+    config = config_of(run)
     if not run.facts:
         raise RunStateError("The script comes when the run has started: its precision is settled then.")
-    config = config_of(run)
     context = _context(run.id, run.name, config, run.facts, data_dir)
     template = _jinja.get_template("script.py.jinja")
     excerpts = Excerpts()

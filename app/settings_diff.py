@@ -11,10 +11,13 @@ from pydantic import BaseModel, Field
 
 from trainer import sources
 from trainer.config import OPTIONS
+from trainer.options import Option
 
 Mark = Literal["", "changed", "added", "removed"]
 ABSENT = "–"
 """Shown where a setting means nothing beside the others, as the momentum of Adam."""
+UNKNOWN = ""
+"""In the settings of an imported run: what is not there was not at its default, it is not known."""
 SEEDS = "seeds"
 """The grouping of runs that differ in nothing but the seed."""
 LONGEST_LABEL = 80
@@ -81,10 +84,14 @@ def shown(name: str, value: Any) -> str:
 
 def _setting(name: str, configs: Sequence[Mapping[str, Any]]) -> Setting:
     option = OPTIONS[name]
-    values = [
-        shown(name, config.get(name, option.default)) if option.applies_to(config) else ABSENT for config in configs
-    ]
+    values = [_value(option, config) for config in configs]
     return Setting(name=name, label=option.label, values=values, marks=[_mark(values[0], value) for value in values])
+
+
+def _value(option: Option, config: Mapping[str, Any]) -> str:
+    if UNKNOWN in config and option.name not in config:
+        return ABSENT
+    return shown(option.name, config.get(option.name, option.default)) if option.applies_to(config) else ABSENT
 
 
 def _mark(first: str, value: str) -> Mark:

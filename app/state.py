@@ -36,6 +36,8 @@ class State:
     exporter: Sidecar
     """Another of it, for what takes long: nobody else waits behind it."""
     uploads: Uploads
+    imports: Uploads
+    """Files with past runs of other tools, until they are imported."""
     intake: Intake
     """Reads what has been uploaded."""
     fetching: Fetching

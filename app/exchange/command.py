@@ -77,7 +77,8 @@ def import_(settings: Settings, parsed: argparse.Namespace) -> int:
             if parsed.dry_run:
                 return 0
             with db.write() as session:
-                made = importing.carry_out(session, importing.planned(session, found), who="terminal", now=utc_now())
+                importing.look_again(session, plan)
+                made = importing.carry_out(session, plan, who="terminal", now=utc_now())
     except (ImportProblem, OSError) as error:
         print(f"fitroom: {error}", file=sys.stderr)
         return 1

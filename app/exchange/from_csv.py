@@ -53,9 +53,8 @@ class _Line:
         return f"line {self.number}"
 
 
-def read(path: Path, *, name: str = "") -> list[PastRun]:
+def read(path: Path, name: str) -> list[PastRun]:
     """`name` is what people call the file. Raises `ImportProblem` with the line."""
-    name = name or path.name
     try:
         header, lines = _lines(path, name)
     except OSError as error:

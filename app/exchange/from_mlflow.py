@@ -46,7 +46,7 @@ class _Found:
     points: dict[str, list[Point]] = field(default_factory=dict)
 
 
-def read(path: Path) -> list[PastRun]:
+def read(path: Path, name: str) -> list[PastRun]:
     """Raises `ImportProblem`: no such store, a file or table that cannot be read, with its line."""
     if path.is_dir():
         root = next((found for found in (path, path / "mlruns") if _experiments(found)), None)
@@ -54,11 +54,11 @@ def read(path: Path) -> list[PastRun]:
             return within_limits([_run(found) for found in _from_files(root)])
         database = next((file for file in sorted(path.glob("*.db")) if _is_sqlite(file)), None)
         if database is None:
-            raise ImportProblem(f"{path.name} holds neither MLflow's experiments nor its database.")
-        path = database
+            raise ImportProblem(f"{name} holds neither MLflow's experiments nor its database.")
+        path, name = database, database.name
     elif not _is_sqlite(path):
-        raise ImportProblem(f"{path.name} is no MLflow store: neither a folder nor an SQLite database.")
-    return within_limits([_run(found) for found in _from_database(path)])
+        raise ImportProblem(f"{name} is no MLflow store: neither a folder nor an SQLite database.")
+    return within_limits([_run(found) for found in _from_database(path, name)])
 
 
 def _run(found: _Found) -> PastRun:
@@ -191,7 +191,7 @@ ORDER BY r.start_time, r.run_uuid
 _POINTS = "SELECT run_uuid, key, step, value, is_nan, timestamp FROM metrics ORDER BY run_uuid, key, step, timestamp"
 
 
-def _from_database(file: Path) -> list[_Found]:
+def _from_database(file: Path, name: str) -> list[_Found]:
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -203,12 +203,12 @@ def _from_database(file: Path) -> list[_Found]:
                         getattr(found[run_id], table)[str(key)] = str(value or "")
             for number, (run_id, key, step, value, is_nan, at) in enumerate(connection.execute(_POINTS)):
                 if number >= MOST_POINTS:
-                    raise ImportProblem(f"{file.name} holds more than {MOST_POINTS:,} points.")
+                    raise ImportProblem(f"{name} holds more than {MOST_POINTS:,} points.")
                 if run_id in found:
                     known = math.nan if is_nan or abs(value) > _INFINITE else float(value)
                     found[run_id].points.setdefault(str(key), []).append((int(step), known, at / 1000))
     except (sqlite3.Error, TypeError, ValueError) as error:
-        raise ImportProblem(f"{file.name} is no MLflow database that can be read: {error}.") from error
+        raise ImportProblem(f"{name} is no MLflow database that can be read: {error}.") from error
     return list(found.values())
 
 

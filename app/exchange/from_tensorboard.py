@@ -36,16 +36,19 @@ class _Folder:
     """The first and the last that was written."""
 
 
-def read(root: Path) -> list[PastRun]:
-    """Raises `ImportProblem`: no such folder, nothing in it, a damaged file."""
+def read(root: Path, name: str) -> list[PastRun]:
+    """`name` is what people call the directory, and a run that lies in it directly.
+
+    Raises `ImportProblem`: no such folder, nothing in it, a damaged file.
+    """
     if not root.is_dir():
-        raise ImportProblem(f"{root.name} is no folder.")
+        raise ImportProblem(f"{name} is no folder.")
     folders = {path: _read(path, sorted(files), root) for path, files in _by_folder(root).items()}
     owners: dict[Path, list[_Folder]] = {}
     for path, folder in folders.items():
         owners.setdefault(_owner(folder, folders), []).append(folder)
         _rename(folder, _owner(folder, folders) if path != _owner(folder, folders) else path)
-    runs = [_run(owner, parts, root) for owner, parts in sorted(owners.items())]
+    runs = [_run(owner, parts, root, name) for owner, parts in sorted(owners.items())]
     return within_limits([run for run in runs if run.series])
 
 
@@ -113,7 +116,7 @@ def _rename(folder: _Folder, owner: Path) -> None:
         folder.points = {f"{tag}/{name[len(_slug(tag)) :]}": points for tag, points in folder.points.items()}
 
 
-def _run(owner: Path, parts: Iterable[_Folder], root: Path) -> PastRun:
+def _run(owner: Path, parts: Iterable[_Folder], root: Path, name: str) -> PastRun:
     parts = list(parts)
     points: dict[str, list[Point]] = {}
     settings: dict[str, Any] = {}
@@ -126,7 +129,7 @@ def _run(owner: Path, parts: Iterable[_Folder], root: Path) -> PastRun:
     return PastRun(
         source=Source.TENSORBOARD,
         key=_key([file for part in parts for file in part.files]),
-        name=root.name if where == "." else where,
+        name=name if where == "." else where,
         where=where,
         created_at=_instant(min(moments, default=None)),
         finished_at=_instant(max(moments, default=None)),

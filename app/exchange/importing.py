@@ -29,7 +29,7 @@ from app.folding import config_key
 from app.forms import NAME_LENGTH, NOTES_LENGTH, TAG_LENGTH, TAGS
 from app.models import Base, Change, Epoch, Run, SeriesRow, Source, Tag
 
-READERS: dict[str, Callable[[Path], list[PastRun]]] = {
+READERS: dict[str, Callable[[Path, str], list[PastRun]]] = {
     Source.TENSORBOARD: from_tensorboard.read,
     Source.MLFLOW: from_mlflow.read,
     Source.CSV: from_csv.read,
@@ -67,21 +67,28 @@ class Planned:
         return self.mapped.results.get(column) if values is None or not len(values) else _finite(values[-1])
 
 
-def read(kind: str, path: Path) -> list[PastRun]:
-    """Oldest first. Raises `ImportProblem`."""
-    found = READERS[kind](path)
+def read(kind: str, path: Path, name: str = "") -> list[PastRun]:
+    """Oldest first; `name` is what people call the file or folder. Raises `ImportProblem`."""
+    found = READERS[kind](path, name or path.name)
     return sorted(found, key=lambda run: (run.created_at or datetime.max.replace(tzinfo=UTC), run.name))
 
 
 def planned(session: Session, found: Sequence[PastRun]) -> list[Planned]:
     """What would be made of these; of runs that are there twice the first counts."""
-    plan = {run.key: Planned(run, mapping.of(run)) for run in reversed(found)}
-    keys = list(plan)
+    by_key = {run.key: run for run in reversed(found)}
+    plan = [Planned(run, mapping.of(run)) for run in reversed(by_key.values())]
+    look_again(session, plan)
+    return plan
+
+
+def look_again(session: Session, plan: Sequence[Planned]) -> None:
+    """Find out which of them are here already."""
+    by_key = {item.past.key: item for item in plan}
+    keys = list(by_key)
     for start in range(0, len(keys), _KEYS_AT_A_TIME):
         some = keys[start : start + _KEYS_AT_A_TIME]
         for run_id, key in session.execute(select(Run.id, Run.source_key).where(Run.source_key.in_(some))):
-            plan[str(key)].here_as = run_id
-    return list(reversed(plan.values()))
+            by_key[str(key)].here_as = run_id
 
 
 def carry_out(session: Session, plan: Sequence[Planned], *, who: str, now: datetime) -> list[int]:

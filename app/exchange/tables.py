@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app import listing, metrics
 from app.columns import COLUMNS, Column
+from app.exchange import series as kept
 from app.exchange.sheets import Field, Kind, Row, fields_of
 from app.schemas import EpochOut, RunOut
 
@@ -60,3 +61,18 @@ def _steps(session: Session, run_id: int) -> Iterator[Row]:
     for block in metrics.each_block(session, run_id):
         for place, loss in enumerate(block.losses):
             yield {"step": block.first_step + place, "epoch": block.epoch, "train_loss": loss}
+
+
+SERIES_FIELDS = (Field("measure", "text"), Field("step", "integer"), Field("value", "number"), Field("time", "number"))
+
+
+def series(session: Session, run_id: int) -> Table:
+    """The further measures of an imported run; `time` is in Unix seconds, where it is known."""
+    return Table(SERIES_FIELDS, _series(session, run_id))
+
+
+def _series(session: Session, run_id: int) -> Iterator[Row]:
+    for name, found in kept.each(session, run_id):
+        times = [None] * len(found) if found.times is None else found.times.tolist()
+        for step, value, time in zip(found.steps.tolist(), found.values.tolist(), times, strict=True):
+            yield {"measure": name, "step": step, "value": value, "time": time}

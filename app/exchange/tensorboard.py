@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app import metrics, runs
 from app.db import Database
+from app.exchange import series
 from app.exchange.eventfile import EventWriter
 from app.models import Epoch, Run
 
@@ -78,6 +79,10 @@ def _write(session: Session, run: Run, out: BinaryIO) -> None:
             if value is not None or row.diverged:
                 writer.scalar(tag, row.epoch, math.nan if value is None else value, row.finished_at.timestamp())
     _write_steps(session, run, epochs, writer)
+    for name, found in series.each(session, run.id):
+        times = [begun] * len(found) if found.times is None else found.times.tolist()
+        for step, value, at in zip(found.steps.tolist(), found.values.tolist(), times, strict=True):
+            writer.scalar(name, step, value, at)
 
 
 def _write_steps(session: Session, run: Run, epochs: Sequence[Epoch], writer: EventWriter) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from app import listing, runs
-from app.exchange import tables, tensorboard
+from app.exchange import series, tables, tensorboard
+from app.exchange.series import SeriesOut
 from app.exchange.sheets import WRITERS, Format
 from app.exchange.tables import Table
 from app.routes.api import router as api
@@ -74,6 +75,24 @@ def export_epochs(run_id: int, format: Format, shared: Shared) -> StreamingRespo
 def export_steps(run_id: int, format: Format, shared: Shared) -> StreamingResponse:
     """The training loss of every step of a run as a table."""
     return _table(shared, run_id, format, tables.steps, "steps")
+
+
+@router.get("/runs/{run_id}/series.{format}", responses=_FILES)
+def export_series(run_id: int, format: Format, shared: Shared) -> StreamingResponse:
+    """The further measures of an imported run as a table."""
+    return _table(shared, run_id, format, tables.series, "series")
+
+
+@router.get("/runs/{run_id}/series", response_class=JSONResponse)
+def get_series(
+    run_id: int,
+    shared: Shared,
+    width: Annotated[int, Query(ge=10, le=10_000, description="Pixels of the chart that they are drawn on.")] = 1000,
+) -> list[SeriesOut]:
+    """The further measures of an imported run, thinned to what a chart of this width can show."""
+    with shared.db.read() as session:
+        runs.get(session, run_id)
+        return series.drawn(session, run_id, width)
 
 
 @router.get("/runs/{run_id}/tensorboard.zip", responses=_ZIP)

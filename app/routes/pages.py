@@ -24,8 +24,9 @@ from app import (
 from app.access import Who
 from app.actions import Form, dataset_choices, device_choices, submit, values_of
 from app.forms import FormError
-from app.models import Run
+from app.models import Run, Source
 from app.pages import templates
+from app.routes.imports import imported_page
 from app.schemas import EpochOut, PresetOut, RunOut
 from app.state import Shared, State
 from trainer.config import OPTIONS
@@ -83,6 +84,8 @@ def show_run(
 ) -> Response:
     with shared.db.read() as session:
         run = runs.get(session, run_id)
+        if run.source != Source.FITROOM:
+            return imported_page(request, session, run, shared.clock())
         epochs = metrics.epochs(session, run_id)
         told = _told(session, run_id, epoch)
         context = {
