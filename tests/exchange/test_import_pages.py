@@ -197,11 +197,16 @@ def test_an_import_that_is_not_there_is_a_404(client: TestClient, path: str):
 
 def test_what_makes_no_sense_for_an_imported_run_is_refused_in_words(client: TestClient):
     client.post(f"{upload(client, 'old.csv', CSV)}/confirm")
-    for method, path in (("post", "/runs/1/again"), ("get", "/runs/new?from=1"), ("get", "/api/v1/runs/1/script")):
+    for method, path in (
+        ("post", "/runs/1/again"),
+        ("get", "/runs/new?from=1"),
+        ("get", "/api/v1/runs/1/script"),
+        ("get", "/runs/1/hard"),
+    ):
         answer = client.request(method, path)
         assert answer.status_code == 409, path
         assert "was imported from CSV" in answer.text
-    for path in ("/runs/1", "/runs/1/try", "/runs/1/hard", "/runs/1/delete", "/compare?runs=1&runs=2", "/runs"):
+    for path in ("/runs/1", "/runs/1/try", "/runs/1/delete", "/compare?runs=1&runs=2", "/runs"):
         assert client.get(path).status_code == 200, path
     for path in ("weights", "onnx", "predictions", "confusion"):
         assert client.get(f"/api/v1/runs/1/{path}").status_code in (404, 409), path
