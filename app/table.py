@@ -18,7 +18,7 @@ from app.grouping import Group, Summary
 from app.layout import Layout, Place
 from app.listed import listed
 from app.listing import PAGE_SIZE, Query, Sort
-from app.models import SOURCES, Run
+from app.models import Run
 from app.pages import SHOWN
 from app.schemas import RunOut
 
@@ -101,7 +101,6 @@ def page(session: Session, query: Query, layout: Layout, *, now: datetime) -> di
         "query": query,
         "layout": layout,
         "headings": headings(query, layout),
-        "sources": SOURCES,
         "rows": [] if query.group else rows(listing.page(session, query, now=now), layout, now=now),
         "groups": folded(session, query, layout, now=now) if query.group else [],
         "total": total,
