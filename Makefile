@@ -13,7 +13,7 @@ TESTS_AT_ONCE ?= 2
 FITROOM_HOME ?= var
 export FITROOM_HOME
 
-.PHONY: help run test lint format data chromium bench bench-trainer bench-accuracy screenshots doctor clean
+.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-accuracy screenshots doctor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench: $(VENV)/.installed-dev data chromium ## latency, page times, start-up, an
 
 bench-trainer: $(VENV)/.installed-dev data ## the trainer against the tutorial's own script, images/s side by side
 	$(BIN)/python -m benchmarks.trainer --out benchmarks/results/trainer.md
+
+bench-data: $(VENV)/.installed-dev data ## how soon a CSV file of 133 MB is ready to train on, against pandas and pyarrow
+	$(BIN)/python -m benchmarks.data --out benchmarks/results/data.md
 
 bench-accuracy: $(VENV)/.installed-dev data ## accuracy of the presets and of the tutorial over three seeds; takes hours on a CPU
 	$(BIN)/python -m benchmarks.accuracy --out benchmarks/results/accuracy.md
