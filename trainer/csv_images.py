@@ -2,52 +2,35 @@
 
 A data set is a folder `csv/NAME` of the data folder with a file whose name contains "train" and, best, one whose name
 contains "val" or "test"; without that, a sixth of the training images is held back, the same for every run. Each
-file is read once, with pandas, and kept as bytes beside it, to be mapped into memory from then on.
+file is read once and kept as bytes beside it, to be mapped into memory from then on.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
 import re
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from trainer.errors import DataError, DataMissing
-
-if TYPE_CHECKING:
-    import pandas as pd
+from trainer.ingest.lines import blocks
+from trainer.ingest.table import Layout, decoded, read, split_cells
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 
-MOST_CLASSES = 65_536
-"""Predictions are stored as 16-bit numbers."""
-_ROWS = 2048
 _DELIMITERS = ",;\t"
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")
 _HELD_BACK = 6
 """Where there is no validation file, one training image in so many is for validation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a file's rows are to be read."""
-
-    delimiter: str
-    header: tuple[str, ...] | None
-    columns: int
-    label: int
-    """Place of the label's column, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +166,9 @@ def _convert(path: Path, kept: Path) -> None:
         read_as = layout(path)
         labels: list[Labels] = []
         with (part / "pixels.u8").open("wb") as out:
-            for numbers in _chunks(path, read_as):
-                labels.append(numbers[:, read_as.label].copy())
-                out.write(np.delete(numbers, read_as.label, axis=1).astype(np.uint8).tobytes())
+            for _, (words, pixels) in read(path, read_as):
+                labels.append(np.array([int(word) for word in words], np.int64))
+                out.write(pixels.data)
         if not labels:
             raise DataError(f"{path.name} has no rows{' but its header' if read_as.header else ''}.")
         np.save(part / "labels.npy", np.concatenate(labels))
@@ -207,98 +190,17 @@ def layout(path: Path) -> Layout:
 
     Raises `DataError` where it is no such line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline(1 << 24)
-    except UnicodeDecodeError:
-        raise DataError(f"{path.name} is not UTF-8 text.") from None
+    first = next(blocks(path, path.name), None)
+    line = first.data.partition(b"\n")[0] if first else b""
     if not line.strip():
         raise DataError(f"{path.name} is empty, or begins with an empty line.")
-    delimiter = max(_DELIMITERS, key=line.count)
-    cells = next(csv.reader([line], delimiter=delimiter))
-    if len(cells) < 2:
+    text = decoded(line, path.name, 1)
+    delimiter = max(_DELIMITERS, key=text.count)
+    row = split_cells(text, delimiter, path.name, 1)
+    if len(row) < 2:
         raise DataError(f"{path.name}, line 1: one column only; a label and pixels with commas between are needed.")
-    if all(_WHOLE.fullmatch(cell) for cell in cells):
-        return Layout(delimiter, None, len(cells), 0)
-    names = tuple(cell.strip() for cell in cells)
-    return Layout(delimiter, names, len(cells), next((i for i, n in enumerate(names) if n.lower() == "label"), 0))
-
-
-def _chunks(path: Path, layout: Layout) -> Iterator[Labels]:
-    """All rows as int64 [rows, columns], checked. Raises `DataError`."""
-    import pandas as pd
-
-    try:
-        with pd.read_csv(
-            path,
-            sep=layout.delimiter,
-            header=None,
-            skiprows=0 if layout.header is None else 1,
-            dtype=np.int64,
-            chunksize=_ROWS,
-            encoding="utf-8-sig",
-            low_memory=False,
-        ) as reader:
-            while (frame := _next_of(reader)) is not None:
-                numbers = frame.to_numpy()
-                if not _fits(numbers, layout):
-                    raise ValueError("a number is out of range")
-                yield numbers
-    except pd.errors.EmptyDataError:
-        return
-    except (ValueError, OverflowError, pd.errors.ParserError) as error:
-        # pandas does not say where; the standard library's reader, though far slower, does.
-        raise _located(path, layout, error) from error
-
-
-def _next_of(reader: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
-    with warnings.catch_warnings():
-        # An empty cell beside "0." makes it cast NaN, of which numpy warns before pandas refuses it.
-        warnings.filterwarnings("ignore", "invalid value encountered in cast", RuntimeWarning)
-        return next(reader, None)
-
-
-def _fits(numbers: Labels, layout: Layout) -> bool:
-    if numbers.shape[1] != layout.columns:
-        return False
-    labels, pixels = numbers[:, layout.label], np.delete(numbers, layout.label, axis=1)
-    return bool(
-        labels.min() >= 0
-        and labels.max() < MOST_CLASSES
-        and (pixels.size == 0 or (pixels.min() >= 0 and pixels.max() <= 255))
-    )
-
-
-def _located(path: Path, layout: Layout, error: Exception) -> DataError:
-    """The first thing that is wrong with the file, with its line and column."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=layout.delimiter, strict=True)
-            for place, cells in enumerate(reader):
-                if not cells or (place == 0 and layout.header is not None):
-                    continue
-                problem = _problem(cells, layout)
-                if problem:
-                    return DataError(f"{path.name}, line {reader.line_num}{problem}")
-    except csv.Error as wrong:
-        return DataError(f"{path.name}, line {reader.line_num}: {wrong}.")
-    except UnicodeDecodeError:
-        return DataError(f"{path.name} is not UTF-8 text.")
-    return DataError(f"{path.name} cannot be read: {error}.")
-
-
-def _problem(cells: Sequence[str], layout: Layout) -> str | None:
-    if len(cells) != layout.columns:
-        return f": has {len(cells):,} columns, but the first line has {layout.columns:,}."
-    for column, cell in enumerate(cells):
-        name = f" ({layout.header[column][:40]})" if layout.header else ""
-        where = f", column {column + 1:,}{name}: "
-        if not cell.strip():
-            return f"{where}is empty."
-        if not _WHOLE.fullmatch(cell):
-            return f"{where}“{cell[:20]}” is not a whole number."
-        if column == layout.label and not 0 <= int(cell) < MOST_CLASSES:
-            return f"{where}the label {int(cell)} is not between 0 and {MOST_CLASSES - 1:,}."
-        if column != layout.label and not 0 <= int(cell) <= 255:
-            return f"{where}the pixel {int(cell)} is not between 0 and 255."
-    return None
+    if all(_WHOLE.fullmatch(cell) for cell in row):
+        return Layout(path.name, delimiter, None, len(row), 0, numbered=True)
+    names = tuple(cell.strip() for cell in row)
+    label = next((i for i, name in enumerate(names) if name.lower() == "label"), 0)
+    return Layout(path.name, delimiter, names, len(row), label, numbered=True)

@@ -70,8 +70,8 @@ class IngestError(DataError):
         named = f" ({legible(column_name)})" if column_name else ""
         where = [
             legible(file) if file else "",
-            f"line {line:,}" if line else "",
-            f"column {column:,}{named}" if column else "",
+            f"line {line}" if line else "",
+            f"column {column}{named}" if column else "",
             f"entry {legible(entry)}" if entry else "",
         ]
         place = ", ".join(part for part in where if part)

@@ -154,14 +154,20 @@ GOOD = ["label,p1,p2,p3,p4", "0,1,2,3,4", "1,5,6,7,8"]
         (["7"], "one column only"),
         ([*GOOD, "1,2,3,4"], "line 4: has 4 columns, but the first line has 5"),
         ([*GOOD, "1,2,3,4,5,6"], "line 4: has 6 columns"),
-        ([*GOOD, "1,2,x,4,5"], r"line 4, column 3 \(p2\): “x” is not a whole number"),
-        ([*GOOD, "1,2,2.5,4,5"], r"line 4, column 3 \(p2\): “2.5” is not a whole number"),
-        ([*GOOD, "1,2,,4,5"], r"line 4, column 3 \(p2\): is empty"),
+        ([*GOOD, "1,2,x,4,5"], r"line 4, column 3 \(p2\): the pixel “x” is not a whole number"),
+        ([*GOOD, "1,2,2.5,4,5"], r"line 4, column 3 \(p2\): the pixel “2.5” is not a whole number"),
+        ([*GOOD, "1,2,,4,5"], r"line 4, column 3 \(p2\): the pixel is missing"),
         ([*GOOD, "1,2,256,4,5"], r"line 4, column 3 \(p2\): the pixel 256 is not between 0 and 255"),
         ([*GOOD, "1,2,-1,4,5"], r"line 4, column 3 \(p2\): the pixel -1"),
-        ([*GOOD, "-1,2,3,4,5"], r"line 4, column 1 \(label\): the label -1 is not between 0 and 65,535"),
-        ([*GOOD, "65536,2,3,4,5"], r"the label 65536 is not between"),
-        ([*GOOD, "99999999999999999999,2,3,4,5"], r"line 4, column 1 \(label\): “99999999999999999999” is not"),
+        (
+            [*GOOD, "-1,2,3,4,5"],
+            r"line 4, column 1 \(label\): the label “-1” is not a whole number between 0 and 65,535",
+        ),
+        ([*GOOD, "65536,2,3,4,5"], r"the label “65536” is not a whole number between"),
+        (
+            [*GOOD, "99999999999999999999,2,3,4,5"],
+            r"line 4, column 1 \(label\): the label “99999999999999999999” is not",
+        ),
         (["0,1,2,3,4", "1,5,6,7,300"], "line 2, column 5: the pixel 300"),
         ([*GOOD, '"1,2,3,4,5'], "line 4"),
         ([*GOOD, "1,2\0,3,4,5"], "line 4"),
@@ -181,7 +187,7 @@ def test_what_is_wrong_is_told_with_line_and_column(tmp_path: Path, lines: list[
 @pytest.mark.parametrize("content", ["label,p1\n0,é\n".encode("latin-1"), "label,p1\n0,1\n".encode("utf-16")])
 def test_a_file_that_is_not_utf8_says_so(tmp_path: Path, content: bytes):
     write(tmp_path, "odd", "").write_bytes(content)
-    with pytest.raises(DataError, match="is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"is (not UTF-8|UTF-16) text"):
         sources.load("csv:odd", "train", tmp_path)
 
 

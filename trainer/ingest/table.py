@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from trainer.ingest.contract import (
     CHANNELS,
     DELIMITERS,
     LAYOUTS,
+    MOST_CLASSES,
     MOST_SIDE,
     Bytes,
     Choices,
@@ -55,8 +57,10 @@ class Layout:
     columns: int
     label: int
     """Place of the label's column, from 0."""
-    skipped: frozenset[int]
+    skipped: frozenset[int] = frozenset()
     """Places of columns that are neither label nor pixel."""
+    numbered: bool = False
+    """Whether labels must be the classes' numbers, from 0 up."""
 
     @property
     def pixels(self) -> list[int]:
@@ -117,10 +121,10 @@ def blocks(files: Sequence[Upload], found: Guess) -> Iterator[Block]:
             continue
         layout = _layout(upload, choices)
         rows = 0
-        for read, (labels, pixels) in _read(upload, layout):
+        for position, (labels, pixels) in read(upload.path, layout):
             rows += len(labels)
             images = arranged(pixels, found.shape, choices.layout)
-            yield Block(split, images, labels, before + read)
+            yield Block(split, images, labels, before + position)
         if not rows:
             raise IngestError(f"has no rows{' but its header' if layout.header else ''}.", file=layout.name)
         before += upload.path.stat().st_size
@@ -141,7 +145,7 @@ def _layout(upload: Upload, choices: Choices) -> Layout:
     """Raises `IngestError` where the first line is no such line."""
     first, second = _first_lines(upload)
     delimiter = choices.delimiter or max(DELIMITERS, key=first.count)
-    cells = _cells(first, delimiter, upload.filename, 1)
+    cells = split_cells(first, delimiter, upload.filename, 1)
     if len(cells) < 2:
         words = ", ".join(name.lower() for name in DELIMITERS.values())
         problem = f"has one column only; a label and pixels are needed, with a {words} between."
@@ -151,7 +155,7 @@ def _layout(upload: Upload, choices: Choices) -> Layout:
         raise IngestError(problem, file=upload.filename, line=1)
     header = _is_header(cells) if choices.header is None else choices.header
     names = tuple(cell.strip() for cell in cells) if header else None
-    row = _cells(second, delimiter, upload.filename, 2) if header and second else cells
+    row = split_cells(second, delimiter, upload.filename, 2) if header and second else cells
     label = _label(names, row) if choices.label is None else choices.label
     if label >= len(cells):
         problem = f"has {len(cells):,} columns, so the label cannot be in column {label + 1:,}."
@@ -170,7 +174,7 @@ def _first_lines(upload: Upload) -> tuple[str, str]:
     first, _, rest = found.data.partition(b"\n")
     if not first.strip():
         raise IngestError("begins with an empty line.", file=upload.filename, line=1)
-    return _text(first, upload.filename, 1), _text(rest.partition(b"\n")[0], upload.filename, 2)
+    return decoded(first, upload.filename, 1), decoded(rest.partition(b"\n")[0], upload.filename, 2)
 
 
 def _is_header(cells: Text) -> bool:
@@ -247,7 +251,7 @@ def _notes(layout: Layout) -> Text:
 
 def _head(upload: Upload, layout: Layout) -> Rows:
     """The first rows."""
-    found = next(iter(_read(upload, layout, size=_HEAD)), None)
+    found = next(read(upload.path, layout, size=_HEAD), None)
     if found is None:
         return [], np.empty((0, len(layout.pixels)), np.uint8)
     labels, pixels = found[1]
@@ -257,10 +261,10 @@ def _head(upload: Upload, layout: Layout) -> Rows:
 # ---------------------------------------------------------------- rows
 
 
-def _read(upload: Upload, layout: Layout, *, size: int = lines.BLOCK) -> Iterator[tuple[int, Rows]]:
-    """Position in the file, and the rows up to there."""
+def read(path: Path, layout: Layout, *, size: int = lines.BLOCK) -> Iterator[tuple[int, Rows]]:
+    """Position in the file, and the rows up to there. Raises `IngestError` with line and column."""
     columns = np.array(layout.pixels, np.int64)
-    for block in lines.blocks(upload.path, layout.name, size=size):
+    for block in lines.blocks(path, layout.name, size=size):
         data, first = block.data, block.first
         if first == 1 and layout.header is not None:
             data, first = data.partition(b"\n")[2], 2
@@ -280,12 +284,14 @@ def plain_rows(data: bytes, layout: Layout, columns: np.ndarray[Any, np.dtype[np
     if not breaks[grid[:, -1]].all() or np.count_nonzero(breaks) != len(grid):
         return None
     lengths = np.diff(ends, prepend=np.int32(-1)).reshape(grid.shape) - 1
-    pixels = _numbers(raw, grid[:, columns], lengths[:, columns])
+    pixels = _numbers(raw, grid.take(columns, 1), lengths.take(columns, 1))
     if pixels is None:
         return None
     spans = zip((grid - lengths)[:, layout.label].tolist(), grid[:, layout.label].tolist(), strict=True)
     labels = [_simple_label(data[start:end]) for start, end in spans]
-    return None if None in labels else ([label for label in labels if label], pixels)
+    if None in labels or (layout.numbered and any(_wrong_number(label) for label in set(labels))):
+        return None
+    return [label for label in labels if label], pixels
 
 
 def _numbers(raw: Bytes, ends: Ends, lengths: Ends) -> Bytes | None:
@@ -316,7 +322,7 @@ def _cell_by_cell(data: bytes, layout: Layout, first: int) -> Rows:
     for number, line in enumerate(data.split(b"\n")[:-1], first):
         if not line.strip():
             continue
-        cells = _cells(_text(line, layout.name, number), layout.delimiter, layout.name, number)
+        cells = split_cells(decoded(line, layout.name, number), layout.delimiter, layout.name, number)
         if len(cells) != layout.columns:
             problem = f"has {len(cells):,} columns, but the first line has {layout.columns:,}."
             raise IngestError(problem, file=layout.name, line=number)
@@ -328,7 +334,7 @@ def _cell_by_cell(data: bytes, layout: Layout, first: int) -> Rows:
     return labels, np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), len(places))
 
 
-def _cells(line: str, delimiter: str, name: str, number: int) -> Text:
+def split_cells(line: str, delimiter: str, name: str, number: int) -> Text:
     try:
         return tuple(next(csv.reader([line], delimiter=delimiter, strict=True), ()))
     except csv.Error as error:
@@ -341,7 +347,7 @@ def _cells(line: str, delimiter: str, name: str, number: int) -> Text:
         raise IngestError(problem, file=name, line=number) from None
 
 
-def _text(line: bytes, name: str, number: int) -> str:
+def decoded(line: bytes, name: str, number: int) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError:
@@ -352,7 +358,14 @@ def _checked_label(cells: Text, layout: Layout, number: int) -> str:
     label = class_name(cells[layout.label])
     if not label:
         raise _wrong("the label is missing.", layout, number, layout.label)
+    if layout.numbered and _wrong_number(label):
+        problem = f"the label “{legible(label, 20)}” is not a whole number between 0 and {MOST_CLASSES - 1:,}."
+        raise _wrong(problem, layout, number, layout.label)
     return label
+
+
+def _wrong_number(label: str | None) -> bool:
+    return not (label and label.isascii() and label.isdigit() and len(label) < 9 and int(label) < MOST_CLASSES)
 
 
 def _pixel(cell: str, layout: Layout, number: int, place: int) -> int:
