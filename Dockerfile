@@ -20,6 +20,7 @@ RUN grep -E '^(torch|torchvision)==' constraints.txt > torch.txt \
        else pip install -r torch.txt -c constraints.txt; fi
 COPY pyproject.toml README.md alembic.ini ./
 COPY app app
+COPY fitroom fitroom
 COPY trainer trainer
 COPY templates templates
 COPY static static
