@@ -34,6 +34,7 @@ CARD = {
 }
 
 
+MOST_RUNS = 100
 OWN, FOLDERS, OLDER = "Your own", "CSV folders", "Older versions"
 
 
@@ -112,7 +113,8 @@ class UseOut(BaseModel):
 
 class DataSetDetailOut(DataSetOut):
     versions: list[str] = Field(description="Ids of all versions of this name, newest first.")
-    runs: list[UseOut] = Field(description="The runs that name it, newest first.")
+    run_count: int = Field(description="How many runs name it.")
+    runs: list[UseOut] = Field(description=f"The newest {MOST_RUNS} of them.")
 
 
 def catalogue(data_dir: Path) -> list[DataSetOut]:
@@ -142,8 +144,9 @@ def detail(shared: State, dataset: str) -> DataSetDetailOut:
     found = get(dataset, data_dir)
     others = versions(found.name, data_dir) if found.version else []
     with shared.db.read() as session:
-        used = uses(session, found.id)
-    return DataSetDetailOut(**found.model_dump(), versions=[item.id for item in others], runs=used)
+        count = session.scalar(select(func.count()).where(Run.dataset == found.id)) or 0
+        used = uses(session, found.id, MOST_RUNS)
+    return DataSetDetailOut(**found.model_dump(), versions=[item.id for item in others], run_count=count, runs=used)
 
 
 def grouped(data_dir: Path) -> list[tuple[str, list[DataSetOut]]]:
@@ -207,11 +210,10 @@ def _packed(kept: DataSet) -> Iterator[bytes]:
         raise problems[0]
 
 
-def uses(session: Session, dataset: str) -> list[UseOut]:
+def uses(session: Session, dataset: str, most: int | None = None) -> list[UseOut]:
     """The runs that name it, newest first."""
-    found = session.execute(
-        select(Run.id, Run.name, Run.status).where(Run.dataset == dataset).order_by(Run.id.desc())
-    ).all()
+    wanted = select(Run.id, Run.name, Run.status).where(Run.dataset == dataset).order_by(Run.id.desc()).limit(most)
+    found = session.execute(wanted).all()
     return [UseOut(id=row.id, name=row.name, status=Status(row.status)) for row in found]
 
 

@@ -85,6 +85,7 @@ class Intake:
             Choices.from_dict(choices)
         except ConfigError as error:
             raise FormError(error.errors) from error
+        self._uploads.touch(upload_id)
         with self._lock:
             last = self._last(upload_id)
             job = _Job(Reading(choices=dict(choices), before=last.guess or last.before))

@@ -36,6 +36,8 @@ KEPT = timedelta(days=1)
 """So long an upload that nobody touches is kept."""
 SPARE_BYTES = 256 * 1024 * 1024
 """Of the disk, left free for everything else."""
+RECORDED_EVERY = 16 * 1024 * 1024
+"""Bytes of an unchecked piece after which a server that dies loses nothing of what came before."""
 LONGEST_NAME = 200
 
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -255,10 +257,10 @@ class Uploads:
             shutil.rmtree(folder, ignore_errors=True)
         return len(folders)
 
-    def rename(self, upload_id: str, name: str) -> Upload:
-        """Raises `NoSuchUpload`."""
+    def touch(self, upload_id: str) -> None:
+        """Somebody still works on it. Raises `NoSuchUpload`."""
         with self._lock, no_room_told():
-            return self._record(replace(self.get(upload_id), name=clean(name), touched_at=self.clock()))
+            self._record(replace(self.get(upload_id), touched_at=self.clock()))
 
     def received(self, upload_id: str, number: int, file: File) -> None:
         """Record what a piece has brought."""
@@ -266,6 +268,12 @@ class Uploads:
             upload = self.get(upload_id)
             files = [file if place == number else item for place, item in enumerate(upload.files)]
             self._record(replace(upload, files=tuple(files), touched_at=self.clock()))
+
+    def progressed(self, piece: Piece, file: File) -> None:
+        """Record what a long piece has brought so far, unless another has taken its place."""
+        with self._lock:
+            if self._open.get((piece.upload_id, piece.number)) is piece:
+                self.received(piece.upload_id, piece.number, file)
 
     def closed(self, piece: Piece) -> None:
         with self._lock:
@@ -315,6 +323,7 @@ class Piece:
         self.upload_id, self.number = upload_id, number
         self._uploads, self._before, self._file, self._checksum = uploads, file, file, checksum
         self._own_crc, self._own_sha = 0, hashlib.sha256()
+        self._recorded = file.offset
         self._lock, self._ended = threading.Lock(), False
         # Unbuffered: what a full disk did not take must not come again when the file is closed.
         self._handle = uploads.path(upload_id, str(number)).open("r+b", buffering=0)
@@ -334,6 +343,11 @@ class Piece:
                     count = self._handle.write(rest)
                     self._count(rest[:count])
                     rest = rest[count:]
+            file = self._file
+        # Without its own lock: who ends a piece holds that of all uploads first.
+        if self._checksum is None and file.offset - self._recorded >= RECORDED_EVERY:
+            self._recorded = file.offset
+            self._uploads.progressed(self, file)
 
     def end(self, *, whole: bool) -> File:
         """Record what came. `whole`: all of the piece is here; a broken one counts only where nothing is checked.

@@ -20,6 +20,7 @@ from app.state import Shared, State
 from app.uploads import MOST_FILES, NotYet, UploadError
 from trainer.errors import DataError
 from trainer.sources import ImageSet, Split
+from trainer.store import Store
 
 router = APIRouter(include_in_schema=False)
 
@@ -131,10 +132,12 @@ def _upload_page(
     if reading is None:
         return RedirectResponse("/datasets/new", 303)
     shown = review.of(upload, reading, errors)
+    content = (reading.converted or {}).get("content")
     placed = {*datasets.CARD, "name", *(item.name for item in shown.fields)}
     context = {
         "upload": upload,
         "review": shown,
+        "same": Store(shared.settings.data_dir).find(content) if content else None,
         "unplaced": [text for name, text in errors.items() if name not in placed],
         "values": {"name": review.name_for(upload)} | values,
         "card": datasets.CARD,

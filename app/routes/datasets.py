@@ -19,7 +19,7 @@ from app.pages import templates
 from app.routes.datasets_api import found_or_404
 from app.routes.images import known
 from app.runs import RunStateError
-from app.state import Shared
+from app.state import Shared, State
 from trainer import sources
 from trainer.sources import Split
 
@@ -93,7 +93,7 @@ def change_card(request: Request, dataset: str, values: Form, shared: Shared, wh
 @router.get("/datasets/{dataset}/delete")
 def confirm_removal(request: Request, dataset: str, shared: Shared) -> Response:
     """Which runs would lose their images."""
-    return _removal_page(request, found_or_404(dataset, shared), "")
+    return _removal_page(request, shared, found_or_404(dataset, shared), "")
 
 
 @router.post("/datasets/{dataset}/delete")
@@ -103,7 +103,7 @@ def remove(request: Request, dataset: str, values: Form, shared: Shared, who: Wh
     try:
         datasets.remove(shared, about.id, who, breaks=datasets.run_ids(values.get("breaks", "")))
     except (datasets.InUse, RunStateError) as error:
-        return _removal_page(request, found_or_404(dataset, shared), str(error))
+        return _removal_page(request, shared, about, str(error))
     return RedirectResponse("/datasets", 303)
 
 
@@ -144,10 +144,13 @@ def show_image(request: Request, dataset: str, split: Split, index: int, shared:
     return templates.TemplateResponse(request, "dataset_image.html", context)
 
 
-def _removal_page(request: Request, about: DataSetDetailOut, problem: str) -> Response:
+def _removal_page(request: Request, shared: State, about: DataSetDetailOut, problem: str) -> Response:
+    with shared.db.read() as session:
+        uses = datasets.uses(session, about.id)
     context = {
         "about": about,
-        "living": [use for use in about.runs if not use.status.over],
+        "uses": uses,
+        "living": [use for use in uses if not use.status.over],
         "problem": problem,
         "nav": "data",
     }

@@ -472,3 +472,21 @@ def test_a_filled_database_of_the_version_before_takes_users(tmp_path: Path, clo
     assert (found.name, found.role) == ("ann", Role.ADMIN)
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT name FROM runs").fetchall() == [("old",)]
+
+
+def test_a_viewer_looks_at_data_but_brings_and_removes_none(guarded: TestClient):
+    sign_in(guarded, "viewer")
+    page = guarded.get("/datasets/new").text
+    assert "may look but not add anything" in page
+    assert "<form" not in page
+    for method, path in (
+        ("POST", "/api/v1/uploads"),
+        ("PATCH", "/api/v1/uploads/x/files/0/content"),
+        ("POST", "/datasets/upload"),
+        ("POST", "/api/v1/fetches/mnist"),
+        ("POST", "/datasets/set:shoes@1/delete"),
+        ("DELETE", "/api/v1/datasets/set:shoes@1"),
+        ("PUT", "/api/v1/datasets/set:shoes@1/card"),
+    ):
+        assert guarded.request(method, path).status_code == 403, (method, path)
+    assert "Bring your own" not in guarded.get("/datasets").text

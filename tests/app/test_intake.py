@@ -119,7 +119,11 @@ def test_the_same_name_again_is_a_new_version_and_the_same_content_is_found_agai
     first = as_csv(data_dir, 60)
     assert kept(client, ("a.csv", first))["id"] == "set:shoes@1"
     assert kept(client, ("b.csv", as_csv(data_dir, 60, first=60)))["id"] == "set:shoes@2"
-    assert kept(client, ("c.csv", first), name="other")["id"] == "set:shoes@1"
+    again = upload(client, ("c.csv", first))
+    reading(client, again)
+    assert "This is what" in client.get(page_of(again)).text
+    answer = client.post(f"{again}/accept", json={"name": "other"})
+    assert (answer.status_code, answer.json()["id"]) == (200, "set:shoes@1")
 
 
 def test_two_uploads_of_one_name_at_once_both_get_in(client: TestClient, data_dir: Path):

@@ -14,7 +14,7 @@ from tests.browser.test_main_job import fill_small, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import CDPSession
+    from playwright.sync_api import Browser, CDPSession
 
     from tools.server import Server
 
@@ -171,3 +171,22 @@ def test_another_file_of_the_same_name_and_size_does_not_go_on(page: Page, serve
     expect(page.locator("#error-files")).to_contain_text("is not the file that was being uploaded")
     page.get_by_role("button", name="Discard fashion.csv").click()
     assert upload not in [item["id"] for item in server.get("/api/v1/uploads")]
+
+
+def test_without_scripts_a_plain_form_does_it(browser: Browser, server: Server, table: Path):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    choose(page, server, table)
+    page.get_by_label("Name").fill("plain")
+    page.get_by_role("button", name="Upload").click()
+    expect(page).to_have_url(re.compile("/datasets/uploads/"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Is this right?")
+    page.get_by_label("Image shape").fill("14x56")
+    page.get_by_role("button", name="Read it like this").click()
+    expect(page.get_by_text("14 × 56 × 1")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Is this right?")
+    keep(page, "plain")
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_role("button", name="Delete data set").click()
+    expect(page.get_by_role("link", name="plain, version 1")).to_have_count(0)
+    context.close()
