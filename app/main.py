@@ -18,7 +18,7 @@ from app.fetching import Fetching
 from app.intake import Intake
 from app.live import Live
 from app.machine import Machine
-from app.middleware import BodyLimit, SameSiteOnly, SecurityHeaders
+from app.middleware import BodyLimit, Compressed, SameSiteOnly, SecurityHeaders
 from app.readiness import Readiness
 from app.routes import (
     account,
@@ -140,6 +140,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.add_middleware(SameSiteOnly)
     app.add_middleware(KnownHostsOnly, settings=settings)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Compressed)
     app.add_middleware(Observed, telemetry=telemetry)
     return app
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -87,6 +88,16 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+
+class Compressed(GZipMiddleware):
+    """Pages, JSON, scripts and tables go out compressed; streams of events stay streams, packed numbers as they are."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        packed = ("application/octet-stream", "application/vnd.apache.parquet", "application/vnd.fitroom.curves")
+        super().__init__(
+            app, minimum_size=1000, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *packed)
+        )
 
 
 class SameSiteOnly:
