@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from app import actions, audit, forms, labels, listing, runs
 from app.forms import Edit, FormError
+from app.listing import Query, QueryError
 from app.models import Run, Source
 from app.runs import RunNotFound, RunStateError
 from app.state import State
@@ -85,6 +86,19 @@ def apply(shared: State, name: str, run_ids: Sequence[int], who: str, *, tag: st
     else:
         _label(shared, name, wanted, who, tag, tally)
     return Outcome(action=name, done=tally.done, refused=tally.refused, message=_said(action, tally))
+
+
+def matching(shared: State, address: str) -> list[int]:
+    """All runs of the table at this address, in its order. Raises `FormError` where they are too many."""
+    now = shared.clock()
+    try:
+        with shared.db.read() as session:
+            found = list(listing.ids(session, Query.at(address), now=now, limit=MOST + 1))
+    except QueryError as error:
+        raise FormError({"address": str(error)}) from error
+    if len(found) > MOST:
+        raise FormError({"runs": f"These are more than {MOST:,} runs: narrow the filter."})
+    return found
 
 
 def _check(name: str, wanted: Sequence[int], tag: str) -> None:

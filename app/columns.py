@@ -52,6 +52,11 @@ class Column:
         return self.kind in ("number", "instant")
 
     @property
+    def is_measured(self) -> bool:
+        """Whether a mean of it says something."""
+        return self.kind == "number" and not self.is_setting and self.key != "id"
+
+    @property
     def is_result(self) -> bool:
         """Whether groups show its mean, spread and best, and cells a bar."""
         return bool(self.better)

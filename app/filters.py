@@ -11,7 +11,8 @@
                | column [ "not" ] "in" "(" value { "," value } ")"
                | column "is" [ "not" ] "empty"
 
-Nothing is evaluated: columns come from `app.columns`, values are bound. `~` asks whether a text contains another.
+Nothing is evaluated: columns come from `app.columns`, values are bound. `~` asks whether a text contains another,
+whatever the case (of ASCII's letters, as SQLite's LIKE does it).
 """
 
 from __future__ import annotations
@@ -329,7 +330,7 @@ def _compare_column(column: Column, node: Comparison, now: datetime) -> ColumnEl
         case "~" | "!~":
             if column.kind not in ("text", "choice"):
                 raise ValueProblem(f"{column.key} is no text: compare it with =, < or >")
-            found = sql.icontains(node.words[0], autoescape=True)
+            found = sql.contains(node.words[0], autoescape=True)
             return not_(func.coalesce(found, 0)) if operator == "!~" else found
         case "in" | "not in":
             typed = [values.typed(column, word, now) for word in node.words]
@@ -374,7 +375,7 @@ def _tagged(node: Comparison) -> ColumnElement[bool]:
         case "=" | "!=" | "in" | "not in":
             wanted = Tag.name.in_(node.words)
         case "~" | "!~":
-            wanted = Tag.name.icontains(node.words[0], autoescape=True)
+            wanted = Tag.name.contains(node.words[0], autoescape=True)
         case "is empty" | "is not empty":
             wanted = Tag.name.is_not(None)
         case _:
@@ -387,7 +388,7 @@ def _noted(node: Comparison) -> ColumnElement[bool]:
     wanted: ColumnElement[bool]
     match node.operator:
         case "~" | "!~":
-            wanted = Run.notes.icontains(node.words[0], autoescape=True)
+            wanted = Run.notes.contains(node.words[0], autoescape=True)
         case "is empty" | "is not empty":
             wanted = Run.notes != ""
         case _:

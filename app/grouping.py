@@ -1,7 +1,7 @@
 """Runs folded by a column: how many, their mean, spread and best. `config_key` folds the seeds of one configuration.
 
-Two statements, however many runs there are: the first finds which groups the page shows, and in which order; the
-second goes through the runs of those groups alone.
+A few statements, however many runs there are. Where there are more groups than a page shows, one finds which they are
+and in which order, so that only their runs are gone through.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Row, UnaryExpression, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Row, Select, UnaryExpression, func, or_, select
 from sqlalchemy.orm import Session
 
 from app import columns, filters, listing
@@ -22,20 +22,23 @@ from app.listing import PAGE_SIZE, Query, Sort
 from app.models import Tag
 
 MOST_IDS = 1000
-"""Of a group: so many runs at most are named, for comparing them."""
+"""The runs of a larger group are not named, for comparing them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One column over the runs of a group; all None where none has a value."""
+    """One column over the runs of a group: of what was measured mean, spread and best, of the rest both ends."""
 
-    count: int
-    low: Any
-    high: Any
+    low: Any = None
+    high: Any = None
     mean: float | None = None
     spread: float | None = None
     """The sample's standard deviation; None for fewer than two."""
     best: float | None = None
+
+    @property
+    def empty(self) -> bool:
+        return self.low is None and self.mean is None
 
     @property
     def same(self) -> bool:
@@ -54,24 +57,39 @@ class Group:
     summaries: dict[str, Summary]
 
 
-def page(session: Session, query: Query, shown: Sequence[Column], *, now: datetime) -> list[Group]:
-    """The groups of the query's page, each with a summary of the columns `shown`."""
+def page(session: Session, query: Query, shown: Sequence[Column], groups: int, *, now: datetime) -> list[Group]:
+    """The groups of the query's page, of so many `groups` in all, each with a summary of the columns `shown`."""
     key = _key(query)
-    first = select(key.label("key")).select_from(_source(query)).where(*listing.where(query, now)).group_by(key)
-    found = session.scalars(first.order_by(*_order(query, key)).limit(PAGE_SIZE).offset((query.page - 1) * PAGE_SIZE))
-    values = list(found)
-    if not values:
-        return []
-    inside: ColumnElement[bool] = key.in_([value for value in values if value is not None])
-    if None in values:
-        inside = or_(inside, key.is_(None))
     figures = [figure for column in shown for figure in _figures(column)]
-    second = select(
-        key.label("key"), func.count().label("runs"), func.max(listed.c.run_id).label("newest"),
-        func.group_concat(listed.c.run_id).label("ids"), *figures,
-    ).select_from(_source(query)).where(*listing.where(query, now), inside).group_by(key)  # fmt: skip
-    rows = {row.key: row for row in session.execute(second)}
-    return [_group(query, rows[value], shown) for value in values]
+    summed = select(key.label("key"), func.count().label("runs"), func.max(listed.c.run_id).label("newest"), *figures)
+    summed = _of(summed, query, now)
+    if groups > PAGE_SIZE:
+        ordered = _of(select(key.label("key")), query, now).order_by(*_order(query, key))
+        values = session.scalars(ordered.limit(PAGE_SIZE).offset((query.page - 1) * PAGE_SIZE)).all()
+        rows = {row.key: row for row in session.execute(summed.where(_among(key, values)))}
+        found = [rows[value] for value in values]
+    else:
+        found = list(session.execute(summed.order_by(*_order(query, key)))) if query.page == 1 else []
+    numbers = _run_ids(session, query, [row.key for row in found if row.runs <= MOST_IDS], now)
+    return [_group(query, row, numbers.get(row.key, []), shown) for row in found]
+
+
+def _of(selected: Select[Any], query: Query, now: datetime) -> Select[Any]:
+    return selected.select_from(_source(query)).where(*listing.where(query, now)).group_by(_key(query))
+
+
+def _among(key: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    inside: ColumnElement[bool] = key.in_([value for value in values if value is not None])
+    return or_(inside, key.is_(None)) if None in values else inside
+
+
+def _run_ids(session: Session, query: Query, values: Sequence[Any], now: datetime) -> dict[Any, list[int]]:
+    """The runs of small groups, newest first."""
+    if not values:
+        return {}
+    ids = func.group_concat(listed.c.run_id).label("ids")
+    rows = session.execute(_of(select(_key(query).label("key"), ids), query, now).where(_among(_key(query), values)))
+    return {row.key: sorted(map(int, row.ids.split(",")), reverse=True) for row in rows}
 
 
 def total(session: Session, query: Query, *, now: datetime) -> int:
@@ -115,31 +133,28 @@ def _sorted_by(sort: Sort, query: Query, key: ColumnElement[Any]) -> ColumnEleme
 
 
 def _figures(column: Column) -> list[ColumnElement[Any]]:
+    """Only what `_summary` needs: over ten thousand runs each of them counts."""
     sql, key = column.sql, column.key
-    found: list[ColumnElement[Any]] = [
-        func.count(sql).label(f"{key}_count"),
-        func.min(sql).label(f"{key}_low"),
-        func.max(sql).label(f"{key}_high"),
-    ]
-    if column.kind == "number":
-        found += [func.avg(sql).label(f"{key}_mean"), func.sum(sql * sql).label(f"{key}_squares")]
-    return found
+    low, high = func.min(sql).label(f"{key}_low"), func.max(sql).label(f"{key}_high")
+    if not column.is_measured:
+        return [low, high]
+    ends = {"higher": [high], "lower": [low]}.get(column.better, [])
+    mean, squares = func.avg(sql).label(f"{key}_mean"), func.sum(sql * sql).label(f"{key}_squares")
+    return [func.count(sql).label(f"{key}_count"), mean, squares, *ends]
 
 
-def _group(query: Query, row: Row[Any], shown: Sequence[Column]) -> Group:
-    ids = sorted((int(word) for word in row.ids.split(",")), reverse=True)[:MOST_IDS]
+def _group(query: Query, row: Row[Any], run_ids: list[int], shown: Sequence[Column]) -> Group:
     summaries = {column.key: _summary(column, row) for column in shown}
-    return Group(row.key, row.runs, row.newest, _filter(query, row.key), ids, summaries)
+    return Group(row.key, row.runs, row.newest, _filter(query, row.key), run_ids, summaries)
 
 
 def _summary(column: Column, row: Row[Any]) -> Summary:
-    count, low, high = (getattr(row, f"{column.key}_{name}") for name in ("count", "low", "high"))
-    if column.kind != "number" or not count:
-        return Summary(count, low, high)
-    mean, squares = getattr(row, f"{column.key}_mean"), getattr(row, f"{column.key}_squares")
+    low, high = getattr(row, f"{column.key}_low", None), getattr(row, f"{column.key}_high", None)
+    if not column.is_measured:
+        return Summary(low=low, high=high)
+    count, mean, squares = (getattr(row, f"{column.key}_{name}") for name in ("count", "mean", "squares"))
     spread = math.sqrt(max(0.0, squares - count * mean * mean) / (count - 1)) if count > 1 else None
-    best = {"higher": high, "lower": low}.get(column.better)
-    return Summary(count, low, high, mean, spread, best)
+    return Summary(mean=mean, spread=spread, best={"higher": high, "lower": low}.get(column.better))
 
 
 def _filter(query: Query, value: Any) -> str:

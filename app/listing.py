@@ -178,8 +178,8 @@ def where(query: Query, now: datetime) -> list[ColumnElement[bool]]:
     if query.status:
         found.append(listed.c.status == query.status)
     for word in query.q.split():
-        tagged = select(Tag.run_id).where(Tag.name.icontains(word, autoescape=True))
-        found.append(listed.c.name.icontains(word, autoescape=True) | listed.c.run_id.in_(tagged))
+        tagged = select(Tag.run_id).where(Tag.name.contains(word, autoescape=True))
+        found.append(listed.c.name.contains(word, autoescape=True) | listed.c.run_id.in_(tagged))
     if query.filter:
         found.append(filters.parse(query.filter, now=now))
     return found

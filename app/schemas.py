@@ -158,7 +158,12 @@ class ManyIn(BaseModel):
     """One thing to do to many runs."""
 
     action: str = Field(description="cancel, again, tag, untag, star, unstar, archive, unarchive or delete.")
-    runs: list[Annotated[int, Field(gt=0, lt=2**63)]]
+    runs: list[Annotated[int, Field(gt=0, lt=2**63)]] = Field([], description="Their numbers.")
+    address: str | None = Field(
+        None,
+        max_length=8000,
+        description="Instead of them: all runs of the table at this address, as `filter=lr+<+0.1`.",
+    )
     tag: str = Field("", description="Of tag and untag.")
 
 

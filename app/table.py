@@ -102,7 +102,7 @@ def page(session: Session, query: Query, layout: Layout, *, now: datetime) -> di
         "layout": layout,
         "headings": headings(query, layout),
         "rows": [] if query.group else rows(listing.page(session, query, now=now), layout, now=now),
-        "groups": folded(session, query, layout, now=now) if query.group else [],
+        "groups": folded(session, query, layout, total, now=now) if query.group else [],
         "total": total,
         "pages": max(1, -(-total // PAGE_SIZE)),
         "counts": listing.counts(session, query.archived),
@@ -186,9 +186,9 @@ def _shares(values: Sequence[float | None]) -> list[int | None]:
 # Groups
 
 
-def folded(session: Session, query: Query, layout: Layout, *, now: datetime) -> list[Folded]:
+def folded(session: Session, query: Query, layout: Layout, total: int, *, now: datetime) -> list[Folded]:
     shown = [columns.COLUMNS[key] for key in layout.keys if key in columns.COLUMNS and key != "name"]
-    groups = grouping.page(session, query, shown, now=now)
+    groups = grouping.page(session, query, shown, total, now=now)
     # Seeds of one configuration are told apart by number alone, so their row bears the name of the newest.
     names = _names(session, groups) if query.group == FOLDED else {}
     across = [_summaries(place, groups) for place in layout.places]
@@ -237,9 +237,9 @@ def _summaries(place: Place, groups: Sequence[Group]) -> list[Cell]:
 
 
 def _summary(place: Place, column: Column, summary: Summary, bar: int | None) -> Cell:
-    if not summary.count:
+    if summary.empty:
         return Cell(place, "–")
-    if column.kind == "number" and not column.is_setting and column.key != "id":
+    if column.is_measured:
         return Cell(place, text(column, summary.mean), bar, _spread(column, summary))
     if summary.same:
         return Cell(place, text(column, summary.low))
@@ -252,7 +252,7 @@ def _spread(column: Column, summary: Summary) -> str:
     found = []
     if summary.spread is not None:
         found.append(f"± {text(column, summary.spread)}")
-    if summary.best is not None and summary.count > 1:
+    if summary.best is not None and summary.spread is not None:
         found.append(f"best {text(column, summary.best)}")
     return " · ".join(found)
 

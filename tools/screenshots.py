@@ -63,6 +63,9 @@ def make_runs(server: Server) -> dict[str, str]:
     server.wait_for_epoch(running, 6)
     return {
         "runs": "/runs",
+        "runs-folded": "/runs?group=config_key&cols=name,status,lr,epochs,best_val_accuracy,val_loss,duration_s",
+        "runs-filtered": "/runs?filter=lr+%3C+0.01+and+tag+in+(baseline,+lr)&sort=-best_val_accuracy,lr",
+        "edit": f"/runs/{first}/edit",
         "new": "/runs/new",
         "run": f"/runs/{first}",
         "run-live": f"/runs/{running}",

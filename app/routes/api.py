@@ -155,7 +155,8 @@ def list_runs(query: Asked, shared: Shared) -> RunsOut:
 def change_runs(values: JsonObject, shared: Shared, who: Who) -> bulk.Outcome:
     """Do one thing to up to 1,000 runs; `refused` says by number where it could not be done."""
     wanted = checked(ManyIn, values)
-    return bulk.apply(shared, wanted.action, wanted.runs, who, tag=wanted.tag)
+    run_ids = wanted.runs if wanted.address is None else bulk.matching(shared, wanted.address)
+    return bulk.apply(shared, wanted.action, run_ids, who, tag=wanted.tag)
 
 
 @router.get("/views")

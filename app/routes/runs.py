@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from app import actions, bulk, columns, filters, listing, runs, table, views
+from app import actions, bulk, columns, filters, listing, runs, selection, table, views
 from app.access import Who
 from app.actions import Form
 from app.forms import FormError
@@ -130,6 +130,8 @@ def do_to_many(
     """What a person does to the ticked runs, and a page on how it went; what cannot be undone is asked first."""
     ticked, fields = posted
     name, back = fields.get("action", ""), _query_at(fields.get("address", "")).url()
+    if fields.pop("all", ""):
+        ticked = bulk.matching(shared, fields.get("address", ""))
     context: dict[str, Any] = {"nav": "runs", "back": back, "action": name, "fields": fields}
     with shared.db.read() as session:
         names = {run.id: run.name for run in listing.by_ids(session, ticked[: bulk.MOST])}
@@ -141,6 +143,12 @@ def do_to_many(
     except FormError as error:
         return templates.TemplateResponse(request, "bulk.html", context | {"errors": error.errors}, status_code=422)
     return templates.TemplateResponse(request, "bulk.html", context | {"outcome": outcome})
+
+
+@router.get("/runs/compare")
+def compare_matching(request: Request, shared: Shared) -> Response:
+    """All runs of the table at this address, side by side."""
+    return RedirectResponse(f"/compare?{selection.address(bulk.matching(shared, request.url.query))}", 303)
 
 
 @router.get("/runs/{run_id}/edit")

@@ -18,24 +18,25 @@ export class Ticks {
     root.addEventListener("click", (event) => this.#stretch(event));
     root.addEventListener("change", (event) => this.#changed(/** @type {HTMLInputElement} */ (event.target)));
     this.#bar.addEventListener("submit", (event) => this.#submit(event));
-    this.#bar.querySelector("select")?.addEventListener("change", () => this.show());
+    this.#bar.addEventListener("change", () => this.show());
     addEventListener("pageshow", () => this.show());
     this.show();
   }
 
   show() {
-    const ticked = this.#ticked().length;
+    const matching = this.#matching();
+    const ticked = matching || this.#ticked().length;
     const all = /** @type {HTMLInputElement | null} */ (this.#root.querySelector("[data-tick-all]"));
     const button = /** @type {HTMLButtonElement} */ (this.#bar.querySelector("[data-compare]"));
     const text = /** @type {HTMLElement} */ (this.#bar.querySelector("[data-compare-text]"));
-    this.#bar.hidden = ticked === 0;
+    this.#bar.hidden = this.#ticked().length === 0;
     button.disabled = ticked < 2;
     button.textContent = ticked < 2 ? "Compare" : `Compare ${ticked}`;
     text.textContent = ticked === 1 ? "1 run ticked" : `${ticked} runs ticked`;
     if (all) {
-      const every = this.#ticks().length;
-      all.checked = ticked > 0 && ticked === every;
-      all.indeterminate = ticked > 0 && ticked < every;
+      const every = this.#ticks();
+      all.checked = every.length > 0 && every.every((tick) => tick.checked);
+      all.indeterminate = !all.checked && every.some((tick) => tick.checked);
     }
     const tag = /** @type {HTMLInputElement | null} */ (this.#bar.querySelector(".tag-name"));
     if (tag) tag.hidden = !["tag", "untag"].includes(this.#action().value);
@@ -48,6 +49,12 @@ export class Ticks {
 
   #ticked() {
     return this.#ticks().filter((tick) => tick.checked);
+  }
+
+  /** How many match the table's filter, where all of them are meant, on other pages too; else 0. */
+  #matching() {
+    const all = /** @type {HTMLInputElement | null} */ (this.#bar.querySelector("[data-all]"));
+    return all?.checked ? Number(all.dataset.all) : 0;
   }
 
   #action() {
@@ -77,16 +84,19 @@ export class Ticks {
   #submit(event) {
     event.preventDefault();
     const ids = this.#ticked().map((tick) => tick.value);
-    if (event.submitter && "do" in event.submitter.dataset) void this.#apply(ids.map(Number));
+    const address = /** @type {HTMLInputElement | null} */ (this.#bar.querySelector("[name=address]"))?.value ?? "";
+    if (event.submitter && "do" in event.submitter.dataset) {
+      void this.#apply(this.#matching() ? { address } : { runs: ids.map(Number) }, this.#matching() || ids.length);
+    } else if (this.#matching()) location.assign(`/runs/compare${address}`);
     else location.assign(`/compare?${ids.map((id) => `runs=${id}`).join("&")}`);
   }
 
-  /** @param {number[]} runs */
-  async #apply(runs) {
+  /** @param {{runs?: number[], address?: string}} which @param {number} count */
+  async #apply(which, count) {
     const select = this.#action();
-    if ("certain" in select.selectedOptions[0].dataset && !(await certain(runs.length))) return;
+    if ("certain" in select.selectedOptions[0].dataset && !(await certain(count))) return;
     const tag = /** @type {HTMLInputElement} */ (this.#bar.querySelector(".tag-name"));
-    const body = JSON.stringify({ action: select.value, runs, tag: tag.value });
+    const body = JSON.stringify({ action: select.value, ...which, tag: tag.value });
     const answer = await fetch("/api/v1/runs/bulk", { method: "POST", body, headers: { "Content-Type": "application/json" } });
     const told = await answer.json();
     if (!answer.ok) return this.say(Object.values(told.errors ?? {}).join(" ") || told.detail);

@@ -100,6 +100,17 @@ def test_many_runs_are_changed_at_once_with_a_word_on_each_that_is_not(client: T
     assert bulk(client, "delete", 1) == ("None deleted, 1 not there any more.", [])
 
 
+def test_all_that_match_are_changed_and_compared(client: TestClient, store: Database):
+    answer = client.post("/api/v1/runs/bulk", json={"action": "star", "address": "?filter=tag+%3D+sweep&page=9"})
+    assert answer.json()["message"] == "4 starred."
+    done = client.post("/runs/bulk", data={"action": "archive", "all": "yes", "address": "?status=failed"})
+    assert "1 archived." in done.text
+    answer = client.get("/runs/compare?q=seed&sort=-accuracy", follow_redirects=False)
+    assert answer.headers["location"] == "/compare?runs=2,3,1"
+    refused = client.post("/api/v1/runs/bulk", json={"action": "star", "address": "filter=lr"})
+    assert set(refused.json()["errors"]) == {"address"}
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
