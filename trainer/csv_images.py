@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import DataError, DataMissing
+from trainer.ingest.contract import Upload
 from trainer.ingest.lines import blocks
 from trainer.ingest.table import Layout, decoded, read, split_cells
 
@@ -166,7 +167,7 @@ def _convert(path: Path, kept: Path) -> None:
         read_as = layout(path)
         labels: list[Labels] = []
         with (part / "pixels.u8").open("wb") as out:
-            for _, (words, pixels) in read(path, read_as):
+            for _, (words, pixels) in read(Upload(path, path.name), read_as):
                 labels.append(np.array([int(word) for word in words], np.int64))
                 out.write(pixels.data)
         if not labels:
@@ -190,7 +191,7 @@ def layout(path: Path) -> Layout:
 
     Raises `DataError` where it is no such line.
     """
-    first = next(blocks(path, path.name), None)
+    first = next(blocks(Upload(path, path.name)), None)
     line = first.data.partition(b"\n")[0] if first else b""
     if not line.strip():
         raise DataError(f"{path.name} is empty, or begins with an empty line.")

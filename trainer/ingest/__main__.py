@@ -34,6 +34,8 @@ from trainer.ingest.contract import Choices, Upload, as_json
 
 MEMORY = 2 << 30
 """Bytes of address space; what it needs is a tenth of that, and a file that makes it want more is a bad one."""
+PROCESSOR_S = 4 * 3600
+"""Seconds of a processor: an archive of millions of pictures takes less than one hour."""
 _EVERY_S = 0.2
 
 
@@ -60,6 +62,7 @@ class Asked:
 def limit() -> None:
     """What a file may make this process take."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_S, PROCESSOR_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

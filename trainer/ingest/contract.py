@@ -42,6 +42,15 @@ class Upload:
 
     path: Path
     filename: str
+    entry: str | None = None
+    """Where the file lies in a zip at `path`, the name of its entry there."""
+    packed: int | None = None
+    """Bytes that it takes there."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return self.path.stat().st_size if self.packed is None else self.packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from trainer.errors import IngestError
-from trainer.ingest import lines
 from trainer.ingest.contract import Upload
 from trainer.ingest.damage import in_words
+from trainer.ingest.opening import opened
 
 MOST_FILE = 64 << 20
 """Bytes of one unpacked image file."""
@@ -74,7 +74,7 @@ def _zipped(upload: Upload) -> Iterator[Entry]:
 
 
 def _tarred(upload: Upload) -> Iterator[Entry]:
-    with lines.opened(upload.path) as file, tarfile.open(fileobj=file, mode="r:") as packed:
+    with opened(upload) as file, tarfile.open(fileobj=file.file, mode="r:") as packed:
         while (info := packed.next()) is not None:
             packed.members = []  # type: ignore[attr-defined]  # it would remember every one of millions
             path = _safe(info.name, upload)
@@ -90,7 +90,7 @@ def _tarred(upload: Upload) -> Iterator[Entry]:
                     assert found is not None  # noqa: S101 - it is a regular file
                     return _capped(found, info.name, upload)
 
-            yield Entry(path, info.name, lines.position(file), read)
+            yield Entry(path, info.name, file.position, read)
 
 
 def _safe(name: str, upload: Upload) -> PurePosixPath:

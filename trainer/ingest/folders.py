@@ -94,7 +94,7 @@ def blocks(files: Sequence[Upload], found: Guess) -> Iterator[Block]:
         batch.add(picture.pixels(choices.size, choices.channels), name, resized=picture.size != choices.size)
         if len(batch.labels) == most:
             yield batch.taken(split, entry.position)
-    size = upload.path.stat().st_size
+    size = upload.size
     yield from (batch.taken(split, size) for split, batch in waiting.items() if batch.labels)
 
 

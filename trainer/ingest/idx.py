@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.errors import IngestError, legible
-from trainer.ingest import arrays, lines
+from trainer.ingest import arrays
 from trainer.ingest.arrays import Array, Stored
 from trainer.ingest.contract import Choices, Guess, Upload
+from trainer.ingest.opening import opened
 from trainer.ingest.parts import for_training, for_validation
 from trainer.ingest.writing import Block
 
@@ -51,15 +52,15 @@ def _stored(files: Sequence[Upload]) -> list[Stored]:
 
 
 def _shape(upload: Upload) -> tuple[int, ...]:
-    with lines.opened(upload.path) as file:
-        head = lines.read(file, 4, upload.filename)
+    with opened(upload) as file:
+        head = file.read(4)
         if len(head) < 4 or head[:2] != b"\0\0":
             raise IngestError("is not an IDX file.", file=upload.filename)
         if head[2] != _UBYTE:
             raise IngestError("holds other numbers than bytes; images and labels are bytes.", file=upload.filename)
         if head[3] not in (1, 3, 4):
             raise IngestError(f"has {head[3]} dimensions; labels have 1, images 3 or 4.", file=upload.filename)
-        sizes = lines.read(file, 4 * head[3], upload.filename)
+        sizes = file.read(4 * head[3])
     if len(sizes) < 4 * head[3]:
         raise IngestError("is cut short.", file=upload.filename)
     return tuple(np.frombuffer(sizes, ">u4").tolist())
@@ -100,7 +101,7 @@ def _split(split: str, images: _File, labels: _File) -> Stored:
     if labels.shape[0] > _MOST_LABELS:
         raise IngestError("has more labels than can be read.", file=labels.upload.filename)
     told = [np.empty(0, np.uint8), *_rows(labels, 1 << 20)]
-    size = images.upload.path.stat().st_size
+    size = images.upload.size
     return Stored(
         split, images.upload.filename, None, images.shape, np.dtype(np.uint8), np.concatenate(told), rows, size
     )
@@ -111,15 +112,15 @@ def _rows(file: _File, count: int) -> Iterator[Array]:
     upload, width = file.upload, int(np.prod(file.shape[1:], dtype=object))
     if width > arrays.MOST_WIDTH:
         raise IngestError("has images that are too large, or its head is damaged.", file=upload.filename)
-    with lines.opened(upload.path) as opened:
-        lines.read(opened, file.head, upload.filename)
+    with opened(upload) as stream:
+        stream.read(file.head)
         for start in range(0, file.shape[0], count):
             rows = min(count, file.shape[0] - start)
-            raw = lines.read(opened, rows * width, upload.filename)
+            raw = stream.read(rows * width)
             if len(raw) < rows * width:
                 end = start + len(raw) // max(1, width)
                 problem = f"is cut short: it should hold {file.shape[0]:,}, but ends in number {end:,}."
                 raise IngestError(problem, file=upload.filename)
             yield np.frombuffer(raw, np.uint8).reshape(rows, *file.shape[1:])
-        if lines.read(opened, 1, upload.filename):
+        if stream.read(1):
             raise IngestError(f"is longer than its head says ({file.shape[0]:,}).", file=upload.filename)

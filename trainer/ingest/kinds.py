@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from trainer.errors import IngestError
-from trainer.ingest import lines
 from trainer.ingest.contract import KINDS, Upload
+from trainer.ingest.opening import opened
 
 _ENDINGS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".npz": "npz",
@@ -34,7 +34,7 @@ def kind_of(files: Sequence[Upload]) -> str:
 
 
 def _kind(upload: Upload) -> str:
-    if upload.path.stat().st_size == 0:
+    if upload.size == 0:
         raise IngestError("is empty.", file=upload.filename)
     kind = _by_content(upload)
     ending = PurePath(upload.filename.lower().removesuffix(".gz")).suffix
@@ -45,8 +45,8 @@ def _kind(upload: Upload) -> str:
 
 
 def _by_content(upload: Upload) -> str:
-    with lines.opened(upload.path) as file:
-        head = lines.read(file, 512, upload.filename)
+    with opened(upload) as file:
+        head = file.read(512)
     for magic, words in _OTHERS.items():
         if head.startswith(magic):
             raise IngestError(f"is {words}. {_WANTED}", file=upload.filename)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, cast
 
 from trainer.errors import IngestError
+from trainer.ingest.contract import Upload
+from trainer.ingest.opening import opened
 
 LONGEST_LINE = 16 << 20
 """Bytes; the largest image in colour, with spaces and decimals, takes half of it."""
@@ -30,44 +27,23 @@ class Lines:
     """Bytes of the file, as it lies on the disk, up to here."""
 
 
-def opened(path: Path) -> BinaryIO:
-    """The file, unpacked where it is gzipped."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return cast("BinaryIO", gzip.open(path, "rb")) if packed else path.open("rb")
-
-
-def blocks(path: Path, name: str, *, size: int = BLOCK) -> Iterator[Lines]:
+def blocks(upload: Upload, *, size: int = BLOCK) -> Iterator[Lines]:
     """Raises `IngestError` where it is no text of lines: another encoding, a NUL, a line that is too long."""
-    with opened(path) as file:
-        new = _begun(read(file, size, name), name)
+    name = upload.filename
+    with opened(upload) as file:
+        new = _begun(file.read(size), name)
         cut = b"\n" if b"\n" in new or b"\r" not in new else b"\r"
         number, rest = 1, b""
         while new or rest:
             data, rest = _whole_lines(rest + new, cut, last=not new)
             if data:
                 data = _plain(data, cut, number, name)
-                yield Lines(number, data, position(file))
+                yield Lines(number, data, file.position)
                 number += data.count(b"\n")
             if len(rest) > LONGEST_LINE:
                 problem = f"is longer than {LONGEST_LINE >> 20} MB. Is a line end missing, or a quote not closed?"
                 raise IngestError(problem, file=name, line=number)
-            new = read(file, size, name)
-
-
-def position(file: BinaryIO) -> int:
-    """Bytes of the file as it lies on the disk, packed or not, that have been read."""
-    return os.lseek(file.fileno(), 0, os.SEEK_CUR)
-
-
-def read(file: BinaryIO, size: int, name: str) -> bytes:
-    """Raises `IngestError` where what is packed is damaged."""
-    try:
-        return file.read(size)
-    except (OSError, EOFError, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise IngestError(f"is gzipped, but damaged or cut short ({error}).", file=name) from error
+            new = file.read(size)
 
 
 def _begun(head: bytes, name: str) -> bytes:

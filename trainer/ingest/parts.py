@@ -48,7 +48,7 @@ def _by_name(files: Sequence[Upload]) -> Parts:
     for train, val in (files, reversed(files)):
         if for_training(train.filename) or for_validation(val.filename):
             return Parts(train, val, {})
-    larger, smaller = sorted(files, key=lambda upload: upload.path.stat().st_size, reverse=True)
+    larger, smaller = sorted(files, key=lambda upload: upload.size, reverse=True)
     why = "Neither name says train, val or test, so the larger file is taken for training."
     return Parts(larger, smaller, {"val_file": why})
 

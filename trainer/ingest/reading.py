@@ -13,6 +13,7 @@ from trainer.errors import IngestError
 from trainer.ingest import folders, idx, npz, table
 from trainer.ingest.contract import Choices, Converted, Guess, Progress, Upload
 from trainer.ingest.kinds import kind_of
+from trainer.ingest.opening import unpacked
 from trainer.ingest.writing import Block, Writer, check_space
 
 
@@ -40,6 +41,7 @@ def guess(files: Sequence[Upload], choices: Choices = Choices()) -> Guess:  # no
     if not files:
         raise IngestError("There is no file.")
     with _in_words():
+        files = _meant(files, choices)
         kind = choices.kind or kind_of(files)
         return READERS[kind].guess(files, choices)
 
@@ -51,9 +53,15 @@ def convert(files: Sequence[Upload], choices: Choices, out: Path, progress: Prog
     """
     found = guess(files, choices)
     assert found.choices.kind is not None  # noqa: S101 - a guess fills it in
-    total = sum(upload.path.stat().st_size for upload in files)
+    files = _meant(files, found.choices)
+    total = sum(upload.size for upload in files)
     read = READERS[found.choices.kind].blocks(files, found)
     return written(found, read, out, lambda done: progress(min(done, total), total))
+
+
+def _meant(files: Sequence[Upload], choices: Choices) -> Sequence[Upload]:
+    """The files in a zip of tables, where it is not to be read as an archive of pictures."""
+    return files if choices.kind in ("archive", "npz") else unpacked(files)
 
 
 def written(

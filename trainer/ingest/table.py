@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,13 +120,13 @@ def blocks(files: Sequence[Upload], found: Guess) -> Iterator[Block]:
             continue
         layout = _layout(upload, choices)
         rows = 0
-        for position, (labels, pixels) in read(upload.path, layout):
+        for position, (labels, pixels) in read(upload, layout):
             rows += len(labels)
             images = arranged(pixels, found.shape, choices.layout)
             yield Block(split, images, labels, before + position)
         if not rows:
             raise IngestError(f"has no rows{' but its header' if layout.header else ''}.", file=layout.name)
-        before += upload.path.stat().st_size
+        before += upload.size
 
 
 def arranged(pixels: Bytes, shape: tuple[int, int, int], layout: str | None) -> Bytes:
@@ -168,7 +167,7 @@ def _layout(upload: Upload, choices: Choices) -> Layout:
 
 
 def _first_lines(upload: Upload) -> tuple[str, str]:
-    found = next(lines.blocks(upload.path, upload.filename, size=_HEAD), None)
+    found = next(lines.blocks(upload, size=_HEAD), None)
     if found is None or not found.data.strip():
         raise IngestError("is empty.", file=upload.filename)
     first, _, rest = found.data.partition(b"\n")
@@ -251,7 +250,7 @@ def _notes(layout: Layout) -> Text:
 
 def _head(upload: Upload, layout: Layout) -> Rows:
     """The first rows."""
-    found = next(read(upload.path, layout, size=_HEAD), None)
+    found = next(read(upload, layout, size=_HEAD), None)
     if found is None:
         return [], np.empty((0, len(layout.pixels)), np.uint8)
     labels, pixels = found[1]
@@ -261,10 +260,10 @@ def _head(upload: Upload, layout: Layout) -> Rows:
 # ---------------------------------------------------------------- rows
 
 
-def read(path: Path, layout: Layout, *, size: int = lines.BLOCK) -> Iterator[tuple[int, Rows]]:
+def read(upload: Upload, layout: Layout, *, size: int = lines.BLOCK) -> Iterator[tuple[int, Rows]]:
     """Position in the file, and the rows up to there. Raises `IngestError` with line and column."""
     columns = np.array(layout.pixels, np.int64)
-    for block in lines.blocks(path, layout.name, size=size):
+    for block in lines.blocks(upload, size=size):
         data, first = block.data, block.first
         if first == 1 and layout.header is not None:
             data, first = data.partition(b"\n")[2], 2

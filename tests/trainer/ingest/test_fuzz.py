@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.trainer.ingest.conftest import arrays, idx, picture, table, tarred, zipped
 from trainer.errors import IngestError
 from trainer.ingest import Choices, Upload, convert, findings
+from trainer.ingest.contract import KINDS
 
 _IMAGES = np.random.default_rng(0).integers(0, 256, (8, 4, 4), np.uint8)
 _LABELS = np.arange(8) % 2
@@ -31,6 +32,7 @@ SEEDS = {
     "a.zip": zipped(_FOLDERS),
     "a.tar": tarred(_FOLDERS),
     "a.tar.gz": tarred(_FOLDERS, "w:gz"),
+    "tables.zip": zipped({"a/train.csv": table(_IMAGES, _LABELS.tolist()).encode()}),
 }
 PAIR = {"images-idx3-ubyte": idx(_IMAGES), "labels-idx1-ubyte": idx(_LABELS)}
 
@@ -77,7 +79,7 @@ def damaged(draw: st.DrawFn, seed: bytes) -> bytes:
     return bytes(content)
 
 
-def outcome(folder: Path, watch: Watch, files: dict[str, bytes]) -> str:
+def outcome(folder: Path, watch: Watch, files: dict[str, bytes], choices: Choices = Choices()) -> str:  # noqa: B008
     """The sentence that refuses them; empty where they are read."""
     inside, out = folder / "in", folder / "out"
     shutil.rmtree(inside, ignore_errors=True)
@@ -91,7 +93,7 @@ def outcome(folder: Path, watch: Watch, files: dict[str, bytes]) -> str:
     watch.opened.clear()
     watch.on = True
     try:
-        made = convert(uploads, Choices(), out)
+        made = convert(uploads, choices, out)
         findings(out)
         assert sum(made.train) > 0 < sum(made.val)
     except IngestError as error:
@@ -111,6 +113,14 @@ SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 def test_the_files_that_are_damaged_below_are_good(folder: Path, watch: Watch, name: str):
     assert outcome(folder, watch, {name: SEEDS[name]}) == ""
     assert outcome(folder, watch, PAIR) == ""
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("name", list(SEEDS))
+def test_a_file_that_is_said_to_be_of_another_kind_is_read_or_refused_in_words(
+    folder: Path, watch: Watch, name: str, kind: str
+):
+    outcome(folder, watch, {name: SEEDS[name]}, Choices(kind=kind))
 
 
 @pytest.mark.parametrize("name", list(SEEDS))

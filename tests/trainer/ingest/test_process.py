@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from tests.trainer.ingest.conftest import arrays, table, tarred
 from trainer.ingest import Choices, convert
 from trainer.ingest.writing import check_space
 from trainer.packing import unpack
+from trainer.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +113,21 @@ def test_progress_is_told_and_nothing_stays_when_whoever_asked_is_gone(bench: Be
     assert list(bench.out.parent.iterdir()) == []
     assert talk.process.stdout is not None
     talk.process.stdout.close()
+
+
+def test_what_a_killed_process_was_making_is_swept(bench: Bench):
+    text = table(np.full((200, 784), 255, np.uint8), [0, 1] * 100, header=False)
+    file, store = bench.file("large.csv", text * 300), Store(bench.out.parent)
+    out = store.workplace() / "out"
+    talk = Talk()
+    talk.say({"convert": told(file, out=str(out))})
+    assert "progress" in talk.hear()
+    talk.process.kill()
+    talk.process.communicate()
+    assert out.exists()
+    assert store.sets() == []
+    assert store.sweep(now=time.time() + 25 * 3600) == 1
+    assert not out.exists()
 
 
 @contextlib.contextmanager

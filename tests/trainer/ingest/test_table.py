@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tests.trainer.ingest.conftest import table
-from trainer.ingest import Choices, guess
+from tests.trainer.ingest.conftest import idx, table, zipped
+from trainer.ingest import Choices, convert, guess
 from trainer.ingest.table import plain_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.trainer.ingest.conftest import Bench
     from trainer.errors import IngestError
     from trainer.sources import ImageSet
@@ -241,3 +244,39 @@ def test_a_block_that_is_not_plain_is_left_to_the_other_reader():
         b"",
     ):
         assert plain_rows(data, layout, columns) is None
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_tables_in_a_zip_are_read_where_they_lie(bench: Bench, real: ImageSet, pack: Callable[[bytes], bytes]):
+    ending = ".gz" if pack is gzip.compress else ""
+    parts = {"train": slice(0, 300), "test": slice(300, 400)}
+    tables = {
+        f"shoes/fashion-mnist_{name}.csv{ending}": pack(table(real.images[part], real.labels[part].tolist()).encode())
+        for name, part in parts.items()
+    }
+    others = {
+        "shoes/sample_submission.csv": b"id,label\n0,0\n",
+        "t10k-labels-idx1-ubyte": b"",
+        "__MACOSX/._train.csv": b"",
+    }
+    file = bench.file("archive.zip", zipped(tables | others))
+    assert [part.name for part in guess([file]).parts] == [f"fashion-mnist_{name}.csv{ending}" for name in parts]
+    done: list[tuple[int, int]] = []
+    about = convert([file], guess([file]).choices, bench.out, lambda *step: done.append(step))
+    assert (sum(about.train), sum(about.val)) == (300, 100)
+    assert (np.load(bench.out / "val-images.npy") == real.images[300:400]).all()
+    assert done == sorted(done)
+    assert 0 < done[0][0] <= done[-1][0] <= done[-1][1]
+    bad = bench.file("bad.zip", zipped({"a/train.csv": GOOD.encode() + b"1,2,x,4,5\n"}))
+    bench.out = bench.out.with_name("other") / "out"
+    bench.out.parent.mkdir()
+    error = bench.refused(bad)
+    assert str(error) == "train.csv, line 4, column 3 (b): the pixel “x” is not a whole number."
+
+
+def test_idx_files_in_a_zip_too(bench: Bench, real: ImageSet):
+    packed = {
+        "raw/train-images-idx3-ubyte": idx(real.images[:90, :, :, 0]),
+        "raw/train-labels-idx1-ubyte": idx(real.labels[:90]),
+    }
+    assert sum(bench.made(bench.file("mnist.zip", zipped(packed))).about.train) > 60
