@@ -13,7 +13,7 @@ TESTS_AT_ONCE ?= 2
 FITROOM_HOME ?= var
 export FITROOM_HOME
 
-.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-accuracy screenshots doctor clean
+.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-accuracy soak screenshots doctor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-data: $(VENV)/.installed-dev data ## how soon a CSV file of 133 MB is read
 
 bench-accuracy: $(VENV)/.installed-dev data ## accuracy of the presets and of the tutorial over three seeds; takes hours on a CPU
 	$(BIN)/python -m benchmarks.accuracy --out benchmarks/results/accuracy.md
+
+soak: $(VENV)/.installed-dev data ## 200 random kills of workers and servers under load; nothing may be lost
+	$(BIN)/python -m tools.soak --out benchmarks/results/soak.md
 
 screenshots: $(VENV)/.installed-dev data chromium ## pictures of every page into docs/images
 	$(BIN)/python -m tools.screenshots

@@ -46,7 +46,8 @@ def backup(settings: Settings, to: Path, *, checkpoints: bool = True, data: bool
     part = to.with_name(f".{to.name}.{secrets.token_hex(4)}.part")
     try:
         with tempfile.TemporaryDirectory(dir=to.parent, prefix=".fitroom-backup-") as folder:
-            with tarfile.open(part, "w") as archive:
+            # best.pt and last.pt may be one file with two names; in here each is a file of its own.
+            with tarfile.open(part, "w", dereference=True) as archive:
                 for name, wanted in ((RUNS, checkpoints), (DATA, data)):
                     if wanted:
                         _add_folder(archive, settings.home / name, name)

@@ -14,7 +14,7 @@ from app import logs
 from app.clock import utc_now
 from app.config import Settings, SettingsError, load_settings
 from app.models import Role
-from app.schema import SchemaError, opened
+from app.schema import SchemaError, migrate, opened
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,6 +127,7 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
     # Until it has claimed a run it holds nothing to give back, and loading torch takes seconds: end at once.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
+    migrate(settings.database)
     from app.worker_main import main as work
 
     return work(settings, parent=parsed.parent)

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import IO
 
 import uvicorn
@@ -79,7 +80,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         print(f"Sign in with http://{here}:{port}/login?token={settings.secret}", flush=True)
     supervisor.start()
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, supervisor).run(sockets=[listener])
     except KeyboardInterrupt:
         pass  # uvicorn raises the signal again once it has shut down; this is the way it was asked to end
     finally:
@@ -92,6 +93,18 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+class _Server(uvicorn.Server):
+    """Tells the workers that the end has come while open pages are still given their time."""
+
+    def __init__(self, config: uvicorn.Config, supervisor: Supervisor) -> None:
+        super().__init__(config)
+        self._supervisor = supervisor
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._supervisor.tell_to_stop()
+        super().handle_exit(sig, frame)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ its workers training; the next one on the same home takes them over instead of s
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -58,13 +59,20 @@ class Supervisor:
             seat.process, seat.started = orphan, time.monotonic()
         self._thread.start()
 
+    def tell_to_stop(self) -> list[psutil.Process]:
+        """Ask all workers to end and start no others; returns those that live. May be called by a signal handler."""
+        self._stopping.set()
+        living = [seat.process for seat in self._seats if seat.process and not _ended(seat.process)]
+        for process in living:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        return living
+
     def stop(self) -> None:
         """End all workers: politely first (they give their run back), by force after the grace."""
         self._stopping.set()
         self._thread.join()
-        living = [seat.process for seat in self._seats if seat.process and not _ended(seat.process)]
-        for process in living:
-            process.terminate()
+        living = self.tell_to_stop()
         deadline = time.monotonic() + STOP_GRACE_S
         for process in living:
             try:
@@ -84,7 +92,9 @@ class Supervisor:
                     self._free_what_the_dead_hold()
                     freed = True
                 for seat in self._seats:
-                    self._tend(seat)
+                    # One that ends because it was told to is not to be replaced.
+                    if not self._stopping.is_set():
+                        self._tend(seat)
             except OperationalError:
                 # A locked database must not end the watch; the dead worker's seat is looked at again.
                 logger.warning("could not free a dead worker's run, trying again", exc_info=True)

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from app import datasets, listing, metrics, runs, schema, sparks
@@ -190,3 +191,54 @@ def upgrade_to(database: Path, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
+
+
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(Config(ROOT / "alembic.ini")).walk_revisions()]
+
+
+@pytest.mark.parametrize("revision", sorted(REVISIONS)[:-1])
+def test_rows_of_every_version_survive_the_way_to_the_newest(tmp_path: Path, revision: str):
+    """One row in every table that the version has, each column filled by its type."""
+    database = tmp_path / "fitroom.db"
+    upgrade_to(database, revision)
+    with closing(sqlite3.connect(database)) as connection:
+        before = {table: fill(connection, table) for table in tables(connection)}
+        connection.commit()
+    assert len(before) >= 8
+    migrate(database)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.row_factory = sqlite3.Row
+        for table, row in before.items():
+            (found,) = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - named by SQLite itself
+            assert {name: found[name] for name in row if name in found.keys()} == row  # noqa: SIM118 - a Row
+        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def tables(connection: sqlite3.Connection) -> list[str]:
+    """But for SQLite's and Alembic's own; those that others point at come first."""
+    names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+    return [name for (name,) in connection.execute(names) if name != "alembic_version"]
+
+
+def fill(connection: sqlite3.Connection, table: str) -> dict[str, object]:
+    """One row: 1, 0.5, bytes, an instant, or a word that the column allows."""
+    row: dict[str, object] = {}
+    for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({table})"):
+        match kind.partition("(")[0]:
+            case "INTEGER" | "BOOLEAN":
+                row[name] = 1
+            case "FLOAT" | "REAL" | "DOUBLE":
+                row[name] = 0.5
+            case "BLOB":
+                row[name] = b"bytes"
+            case "DATETIME":
+                row[name] = "2026-01-01 00:00:00.000000"
+            case "JSON":
+                row[name] = '{"epochs": 2, "dataset": "fashion-mnist"}'
+            case _:
+                row[name] = {"status": "finished", "role": "viewer", "source": "fitroom"}.get(name, "ann")
+    marks = ", ".join("?" * len(row))
+    insert = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608 - named by SQLite itself
+    connection.execute(insert, list(row.values()))
+    return row
