@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from markupsafe import Markup
 from starlette.responses import Response
 
-from app import compare_view, comparison, metrics, selection, statistics
+from app import compare_view, comparison, metrics, report, selection, statistics
 from app.compare_view import View
 from app.comparison import Comparison
 from app.outcomes import OUTCOMES
@@ -40,6 +41,7 @@ def show_comparison(request: Request, shared: Shared, runs: Chosen, view: Viewed
         "drawn_runs": [run.model_dump(include=DRAWN) for run in compared.runs],
         "front": comparison.front(compared),
         "missing": len(runs) - len(compared.runs),
+        "cut_off": "runs" not in request.query_params and len(runs) == selection.MOST,
         "stream_url": f"/api/v1/events?after={cursor}",
     }
     context |= _shared(compared, view) | _grouped(compared, view)
@@ -63,6 +65,27 @@ def show_importance(request: Request, shared: Shared, runs: Chosen, view: Viewed
     found = comparison.importance(compared, view.outcome)
     context = _shared(compared, view) | {"importance": found}
     return templates.TemplateResponse(request, "importance.html", context)
+
+
+@router.get("/compare/report")
+def show_report(request: Request, shared: Shared, runs: Chosen, view: Viewed, save: bool = False) -> Response:
+    """The comparison as a document; with `save` as one file that needs nothing else."""
+    now = shared.clock()
+    with shared.db.read() as session:
+        compared = comparison.of(session, runs, now=now)
+        pictures = report.charts(session, compared, view) if compared.runs else []
+    context = _shared(compared, view) | _grouped(compared, view)
+    context |= {
+        "pictures": pictures,
+        "front": comparison.front(compared),
+        "importance": comparison.importance(compared, view.outcome) if compared.runs else None,
+        "running": sum(not run.over for run in compared.runs),
+        "made_at": now,
+        "saved": save,
+        "style": Markup(report.style()),  # noqa: S704 - our own style sheets
+    }
+    headers = {"Content-Disposition": f'attachment; filename="comparison-{now:%Y%m%d-%H%M}.html"'} if save else {}
+    return templates.TemplateResponse(request, "report.html", context, headers=headers)
 
 
 def _shared(compared: Comparison, view: View) -> dict[str, Any]:

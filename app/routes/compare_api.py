@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from app import comparison, curves, outcomes, selection
+from app import comparison, curves, listing, outcomes, selection
 from app.curves import Window
 from app.forms import FormError
 from app.outcomes import OUTCOMES
@@ -23,9 +23,20 @@ router = APIRouter(
 
 
 def chosen(
+    shared: Shared,
     runs: Annotated[list[str] | None, Query(description="Numbers and ranges of runs, as 3,5,10-20.")] = None,
+    status: Annotated[str, Query(description="Without `runs`: those that the table would show with this.")] = "",
+    q: str = "",
+    filter: str = "",
+    sort: str = "",
+    archived: str = "",
 ) -> list[int]:
-    return selection.ids(runs or [])
+    """The runs named, or those that the table finds, at most `selection.MOST` of them in its order."""
+    if runs is not None or not (status or q or filter or archived):
+        return selection.ids(runs or [])
+    query = listing.Query.of(status=status, q=q, filter=filter, sort=sort, archived=archived)
+    with shared.db.read() as session:
+        return list(listing.ids(session, query, now=shared.clock(), limit=selection.MOST))
 
 
 Chosen = Annotated[list[int], Depends(chosen)]

@@ -42,6 +42,8 @@ class Comparison {
     this.#plots = new Plots(page, this.#view, (ids) => this.#choose(ids));
     void this.#curves.changed("show");
     localTimes(element);
+    const report = /** @type {HTMLAnchorElement} */ (document.querySelector("[data-report]"));
+    report.addEventListener("click", () => (report.href = this.#view.url("/compare/report")));
     if (page.runs.some(this.#trains)) {
       new Stream(element.dataset.streamUrl ?? "", { run: ({ run }) => this.#update(run) });
     }

@@ -18,6 +18,7 @@ from app import compare_view, comparison, curves, metrics, runs, selection
 from app.compare_view import View
 from app.db import Database
 from app.forms import FormError
+from app.models import StepBlock
 from tests.app import factories
 
 if TYPE_CHECKING:
@@ -374,3 +375,58 @@ def counted() -> Iterator[list[str]]:
     event.listen(Engine, "before_cursor_execute", note)
     yield asked
     event.remove(Engine, "before_cursor_execute", note)
+
+
+# Runs that the table finds
+
+
+def test_runs_are_also_those_that_the_tables_filter_finds(client: TestClient, made: Any):
+    for number, lr in enumerate((0.1, 0.01, 0.2)):
+        made(0.8 + number / 100, lr=lr, name=f"run {number}")
+    found = client.get("/api/v1/compare", params={"filter": "lr > 0.05", "sort": "-best_val_accuracy"}).json()
+    assert [run["id"] for run in found["runs"]] == [3, 1]
+    assert "Compare 2 runs" in client.get("/compare", params={"filter": "lr > 0.05"}).text
+    wrong = client.get("/api/v1/compare", params={"filter": "lr >"})
+    assert (wrong.status_code, list(wrong.json()["errors"])) == (422, ["filter"])
+    assert client.get("/compare", params={"sort": "-lr"}).text.count("Nothing to compare yet") == 1
+
+
+# The report
+
+
+@pytest.mark.parametrize("show", ["four", "lr", "steps"])
+@pytest.mark.parametrize("view", ["", "&smooth=0.6&log=1", "&group=seeds&x=time", "&x=wall", "&x=step&group=lr"])
+def test_the_report_draws_every_view(client: TestClient, made: Any, show: str, view: str):
+    made(lr=0.1, name=EVIL)
+    made(lr=0.2, epochs=1)
+    page = client.get(f"/compare/report?runs=1,2&show={show}{view}").text
+    assert page.count('<svg class="curves"') == (4 if show == "four" else 1)
+    assert "<script>alert" not in page
+    assert not re.search(r'd="[^"]*(nan|inf)', page)
+    assert ("&lt;script&gt;alert(1)" in page) is True
+
+
+def test_a_saved_report_is_one_file_that_asks_for_nothing(client: TestClient, made: Any):
+    for number in range(14):
+        made(0.5 + number / 100, lr=0.1 * (1 + number % 3), seed=number)
+    answer = client.get("/compare/report?runs=1-14&save=1")
+    assert re.fullmatch(r'attachment; filename="comparison-\d{8}-\d{4}\.html"', answer.headers["content-disposition"])
+    assert "--series-0:" in answer.text
+    assert not re.search(r"<(script|link|img|iframe|object)\b|url\(|@import|\bsrc=|href=", answer.text)
+    assert "default-src 'none'" in answer.text
+    for part in ("differences", "group-table", "importances", "front"):
+        assert f'id="{part}"' in answer.text
+
+
+def test_a_report_of_no_runs_says_so(client: TestClient):
+    assert "There are no runs in it." in client.get("/compare/report?runs=77").text
+
+
+def test_a_report_stays_small_with_long_curves(client: TestClient, made: Any, db: Database):
+    """Of each curve the extremes of two hundred columns: of these two runs the second has a hundred thousand steps."""
+    made()
+    made()
+    with db.write() as session:
+        losses = np.random.default_rng(0).random(100_000).astype("<f4").tobytes()
+        session.add(StepBlock(run_id=2, first_step=1000, epoch=9, attempt=1, losses=losses))
+    assert len(client.get("/compare/report?runs=1,2&show=steps").content) < 40_000
