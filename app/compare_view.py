@@ -11,6 +11,8 @@ from app import outcomes, settings_diff
 from app.outcomes import OUTCOMES, Outcome
 
 X_AXES = {"epoch": "Epoch", "step": "Step", "time": "Training time", "wall": "Wall clock"}
+X_COLUMNS = {"time": ["seconds"], "wall": ["finished_at"]}
+"""What an axis needs beside the epochs, of `app.curves.COLUMNS`."""
 CHARTS = {
     "val_accuracy": "Validation accuracy",
     "val_loss": "Validation loss",
@@ -66,6 +68,13 @@ class View:
 
     def query(self, **changed: Any) -> str:
         return urlencode(self.said(**changed))
+
+    @property
+    def first_columns(self) -> str:
+        """What the first chart needs, as its module asks for it: the page has it sent before the module is there."""
+        if self.show == "steps":
+            return ""
+        return ",".join([next(iter(CHARTS)) if self.show == "four" else self.show, *X_COLUMNS.get(self.x, [])])
 
     @property
     def outcome(self) -> Outcome:

@@ -5,6 +5,7 @@ Curves are read by `app.curves`, drawn by the page.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -129,10 +130,17 @@ def groupings(compared: Comparison) -> dict[str, Grouping]:
 
 
 def _names(compared: Comparison, grouping: Grouping) -> list[str]:
-    """What the runs of each group are called, where they share a name that no other group has; else nothing."""
+    """What the runs of each group are called, numbered where groups share a name; nothing where names differ in one."""
     names = [{compared.runs[place].name for place in grouping.members(group)} for group in range(len(grouping.groups))]
-    shared = [next(iter(name)) for name in names if len(name) == 1]
-    return shared if len(shared) == len(names) == len(set(shared)) else []
+    if any(len(of_group) != 1 for of_group in names):
+        return []
+    plain = [next(iter(of_group)) for of_group in names]
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in plain:
+        seen[name] += 1
+        numbered.append(f"{name} ({seen[name]})" if plain.count(name) > 1 else name)
+    return numbered
 
 
 def front(compared: Comparison) -> list[ComparedRun]:
@@ -163,13 +171,14 @@ def importance(compared: Comparison, outcome: Outcome) -> ImportanceOut:
         )
     table = {name: [_of_setting(setting, compared.runs).values[i] for i in places] for name, setting in chosen.items()}
     found = statistics.importance(table, target)
+    shares = found.shares if found.explained >= statistics.USABLE else {}
     return ImportanceOut(
         words=_believable(found, outcome),
         runs=found.runs,
         explained=found.explained,
         settings=[
             {"name": name, "label": chosen[name].label, "share": share, "spread": spread}
-            for name, (share, spread) in found.shares.items()
+            for name, (share, spread) in shares.items()
         ],
     )
 
@@ -178,8 +187,8 @@ def _believable(found: statistics.Importance, outcome: Outcome) -> str:
     of_what = outcome.label.lower()
     if found.explained < statistics.USABLE:
         return (
-            f"From these {found.runs} runs the settings do not tell the {of_what} of a run that was left out, so the "
-            "shares below say nothing. More runs, or fewer settings that change at once, would help."
+            f"From the settings of these {found.runs} runs the {of_what} of a run that was left out cannot be told, so "
+            "nothing can be said of what matters. More runs, or fewer settings that change at once, would help."
         )
     return (
         f"From their settings alone, {found.explained:.0%} of how the {of_what} varies can be told for runs that were "

@@ -6,7 +6,7 @@ of all runs, one run after the other:
 
     uint32 length of the header | header, JSON padded with spaces so that the blocks begin at a multiple of 8 | blocks
 
-    {"runs": [{"id": 3, "points": 20}, ...], "columns": [{"name": "epoch", "type": "f8"}, ...], ...}
+    {"runs": [{"id": 3, "points": 20}, ...], "columns": [{"name": "epoch", "type": "f4"}, ...], ...}
 
 A value that was not finite is NaN.
 """
@@ -81,7 +81,7 @@ def of_epochs(session: Session, run_ids: Sequence[int], names: Sequence[str], *,
     found, starts = np.unique(table[:, 0].astype(np.int64), return_index=True)
     ends = [*starts[1:], len(rows)][: len(starts)]
     points = {int(run): int(end - start) for run, start, end in zip(found, starts, ends, strict=True)}
-    columns: dict[str, Floats] = {"epoch": table[:, 1]}
+    columns: dict[str, Floats] = {"epoch": np.ascontiguousarray(table[:, 1], np.float32)}
     for place, name in enumerate(names, start=2):
         values = table[:, place]
         if name == "seconds":

@@ -19,7 +19,6 @@ from app.svg import Axis, Line
 from app.thinning import Floats
 
 FOUR = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
-X_COLUMNS = {"time": "seconds", "wall": "finished_at"}
 X_KINDS = {"time": "duration", "wall": "instant"}
 Y_KINDS = {"val_accuracy": "percent", "train_accuracy": "percent"}
 PLACES = 200
@@ -38,8 +37,8 @@ def charts(session: Session, compared: Comparison, view: View) -> list[Chart]:
     if view.show == "steps":
         return [_steps(session, compared, view)]
     names = FOUR if view.show == "four" else (view.show,)
-    by = X_COLUMNS.get(view.x)
-    found = curves.of_epochs(session, [run.id for run in compared.runs], [*names, *([by] if by else [])]).of_runs()
+    by = compare_view.X_COLUMNS.get(view.x, [])
+    found = curves.of_epochs(session, [run.id for run in compared.runs], [*names, *by]).of_runs()
     grouping = comparison.groupings(compared).get(view.group)
     axis = Axis(compare_view.X_AXES[view.x], X_KINDS.get(view.x, "number"))
     drawn = []
@@ -83,7 +82,9 @@ def _single(
         columns = found.get(run.id)
         if columns is None or (view.x == "step" and not run.steps_per_epoch):
             continue
-        x = columns[X_COLUMNS.get(view.x, "epoch")] * ((run.steps_per_epoch or 1) if view.x == "step" else 1)
+        x = columns[compare_view.X_COLUMNS.get(view.x, ["epoch"])[0]] * (
+            (run.steps_per_epoch or 1) if view.x == "step" else 1
+        )
         yield run, Line(run.name, _look(run.color, run.dash), x, columns[name])
 
 

@@ -129,7 +129,7 @@ def _path(x: Floats, y: Floats) -> str:
 def _grid(across: _Scale, up: _Scale, x: Axis, y: Axis) -> list[Markup]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
-    for value, text in _ticks(up, y, 5):
+    for value, text in _ticks(up, y, 7):
         at = round(float(up.at(np.array(value))), 1)
         parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(LEFT, at, right))
         parts.append(Markup('<text x="{}" y="{}" text-anchor="end" dy="4">{}</text>').format(LEFT - 6, at, text))

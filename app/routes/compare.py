@@ -20,6 +20,8 @@ router = APIRouter(include_in_schema=False)
 
 MOST_SIDE_BY_SIDE = 12
 """Runs of which the settings stand in columns; of more, a setting's values are counted."""
+MOST_ON_PAPER = 6
+"""The same, for a report."""
 DRAWN = {"id", "name", "status", "color", "dash", "steps_per_epoch"}
 """What the page's modules need of a run."""
 
@@ -81,6 +83,7 @@ def show_report(request: Request, shared: Shared, runs: Chosen, view: Viewed, sa
         "importance": comparison.importance(compared, view.outcome) if compared.runs else None,
         "running": sum(not run.over for run in compared.runs),
         "made_at": now,
+        "side_by_side": len(compared.runs) <= MOST_ON_PAPER,
         "saved": save,
         "style": Markup(report.style()),  # noqa: S704 - our own style sheets
     }

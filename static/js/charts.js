@@ -4,6 +4,14 @@ import { color } from "./colors.js";
 
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 
+/** The library is 5 MB of script: whoever needs it asks for it, after what does not. @param {string} url */
+export function loadPlotly(url) {
+  const script = document.createElement("script");
+  script.src = url;
+  script.addEventListener("load", () => document.dispatchEvent(new Event("fitroom:plotly")));
+  document.head.append(script);
+}
+
 export class Chart {
   #element;
   #figure;
@@ -21,8 +29,7 @@ export class Chart {
     this.#element = element;
     this.#figure = figure;
     this.#tokens = tokens;
-    // The library is 5 MB of script: what does not need it must not wait for it.
-    if (!globalThis.Plotly) document.getElementById("plotly")?.addEventListener("load", () => this.#schedule());
+    document.addEventListener("fitroom:plotly", () => this.#schedule());
     document.addEventListener("fitroom:theme", () => this.#schedule());
     document.addEventListener("visibilitychange", () => this.#schedule());
     this.#schedule();

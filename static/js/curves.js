@@ -63,7 +63,8 @@ export class StepCurve {
     const element = /** @type {HTMLElement} */ (document.getElementById("chart-steps"));
     this.#chart = new LineChart(element, { onDrawn: () => (element.dataset.points = String(this.#count)) });
     smooth.addEventListener("input", () => this.#draw());
-    void this.#load(url);
+    /** When what was recorded already is on the screen. */
+    this.ready = this.#load(url);
   }
 
   /** @param {number | null} perEpoch */
@@ -94,6 +95,8 @@ export class StepCurve {
     if (answer.ok) this.#put(0, new Float32Array(await answer.arrayBuffer()));
     for (const block of early) this.#put(block.first_step, block.losses);
     this.#draw();
+    // Two frames later it is on the screen; a page in the background has no frames, and nobody who waits.
+    if (document.visibilityState !== "hidden") await new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown)));
   }
 
   /** @param {number} first @param {ArrayLike<number | null>} losses */

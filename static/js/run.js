@@ -1,5 +1,6 @@
 // A run's page: the stream's events go to the parts that show them.
 
+import { loadPlotly } from "./charts.js";
 import { Confusion } from "./confusion.js";
 import { EpochCurves, StepCurve } from "./curves.js";
 import { openDialogs } from "./dialogs.js";
@@ -33,6 +34,7 @@ class RunPage {
   #stream = null;
 
   constructor() {
+    void this.#steps.ready.finally(() => loadPlotly(root.dataset.plotly ?? ""));
     localTimes(root);
     openDialogs();
     setInterval(() => this.#tick(), 1000);

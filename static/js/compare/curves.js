@@ -88,12 +88,13 @@ export class CurveCharts {
 
   /** Fetch what the view needs, the first chart's first, and draw. */
   async load() {
-    const axis = this.#axis.columns;
-    for (const name of this.#visible) {
-      if (name === "steps") await this.#askSteps();
-      else await this.#data.need([name, ...axis]);
-      this.draw();
-    }
+    const [first, ...others] = this.#visible, axis = this.#axis.columns;
+    if (first === "steps") return this.#askSteps();
+    await this.#data.need([first, ...axis]);
+    this.draw();
+    if (!others.length) return;
+    await this.#data.need(others);
+    this.draw();
   }
 
   draw() {
