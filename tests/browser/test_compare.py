@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 RUNS = 60
 CURVES = "document.getElementById('chart-{}').dataset.curves"
 
+ALL_DRAWN = "[...document.querySelectorAll('figure:not([hidden]) .chart')].every((chart) => chart.dataset.curves > 0)"
+
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -39,10 +41,9 @@ def wait_for_curves(page: Page, number: int, chart: str = "val_accuracy") -> Non
 
 
 def opened(page: Page, server: Server, query: str) -> int:
-    """The page, its first chart drawn. Returns how many of the runs have curves."""
+    """The page, its charts drawn. Returns how many of the runs have curves."""
     page.goto(f"{server.url}/compare?{query}")
-    wait_until(page, f"{CURVES.format('val_accuracy')} > 0")
-    page.wait_for_load_state("networkidle")
+    wait_until(page, ALL_DRAWN)
     return shown(page)
 
 
@@ -142,10 +143,9 @@ def test_the_handles_of_an_axis_choose_runs_everywhere(page: Page, stored: Serve
     page.get_by_role("slider", name="Best validation accuracy, from").focus()
     for _ in range(45):
         page.keyboard.press("ArrowUp")
-    wait_until(page, f"{CURVES.format('val_accuracy')} < {curves}")
-    left = shown(page)
+    left = rows.count()
     assert 0 < left < curves
-    expect(rows).to_have_count(left)
+    wait_for_curves(page, left)
     expect(page.locator("#chosen")).to_have_text(f"{left} of {RUNS}")
     wait_until(page, f"document.getElementById('scatter').dataset.points === '{left}'")
     page.get_by_role("button", name="All runs").click()
@@ -224,6 +224,6 @@ def test_a_comparison_is_no_wider_than_its_window(browser: Browser, stored: Serv
     page = browser.new_page(viewport={"width": width, "height": 800})
     for runs in ("1-3", "1-60"):
         page.goto(f"{stored.url}/compare?runs={runs}")
-        page.wait_for_load_state("networkidle")
+        wait_until(page, ALL_DRAWN)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), runs
     page.close()
