@@ -407,9 +407,9 @@ def test_the_report_draws_every_view(client: TestClient, made: Any, show: str, v
 
 
 def test_a_saved_report_is_one_file_that_asks_for_nothing(client: TestClient, made: Any):
-    for number in range(14):
-        made(0.5 + number / 100, lr=0.1 * (1 + number % 3), seed=number)
-    answer = client.get("/compare/report?runs=1-14&save=1")
+    for number in range(16):
+        made(0.5 + number % 4 / 10, lr=0.1 * (1 + number % 4), seed=number)
+    answer = client.get("/compare/report?runs=1-16&save=1")
     assert re.fullmatch(r'attachment; filename="comparison-\d{8}-\d{4}\.html"', answer.headers["content-disposition"])
     assert "--series-0:" in answer.text
     assert not re.search(r"<(script|link|img|iframe|object)\b|url\(|@import|\bsrc=|href=", answer.text)
