@@ -25,6 +25,8 @@ from trainer.packing import pack, unpack
 
 SAMPLES = 40
 """Images of a first look."""
+ENDS_WITHIN_S = 10.0
+"""A process that was told to end is gone by then."""
 AT_ONCE = 2
 """Uploads that are read at the same time; others wait for their turn."""
 
@@ -57,11 +59,14 @@ class Reading:
 
 @dataclass(slots=True)
 class _Job:
-    """One reading under way. Once `cancelled` it records nothing more."""
+    """One reading under way. Once `cancelled` it records nothing more; once `done` its process is gone."""
 
     reading: Reading
+    after: _Job | None = None
+    """The one of the same upload before it, which may still be ending."""
     child: Child | None = None
     cancelled: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 class Intake:
@@ -88,8 +93,8 @@ class Intake:
         self._uploads.touch(upload_id)
         with self._lock:
             last = self._last(upload_id)
-            job = _Job(Reading(choices=dict(choices), before=last.guess or last.before))
-            self._cancel(upload_id)
+            reading = Reading(choices=dict(choices), before=last.guess or last.before)
+            job = _Job(reading, after=self._cancel(upload_id))
             self._jobs[upload_id] = job
             self._keep(upload_id, job.reading)
             self._threads.submit(self._run, upload, job)
@@ -134,10 +139,13 @@ class Intake:
 
     def discard(self, upload_id: str) -> None:
         """The upload and everything made of it. Raises `NoSuchUpload`."""
+        self._uploads.get(upload_id)
         with self._lock:
-            self._uploads.get(upload_id)
-            self._cancel(upload_id)
-            self._uploads.remove(upload_id)
+            job = self._cancel(upload_id)
+        if job:
+            # What still writes would bring back what is being removed.
+            job.done.wait(ENDS_WITHIN_S)
+        self._uploads.remove(upload_id)
 
     def busy(self) -> list[str]:
         """The uploads that are being read."""
@@ -156,15 +164,21 @@ class Intake:
         job = self._jobs.get(upload_id)
         return job.reading if job else self._kept(upload_id) or Reading()
 
-    def _cancel(self, upload_id: str) -> None:
-        """With the lock held."""
+    def _cancel(self, upload_id: str) -> _Job | None:
+        """With the lock held. Returns what may still be ending."""
         job = self._jobs.pop(upload_id, None)
         if job:
             job.cancelled = True
             if job.child:
                 job.child.end()
+            else:
+                job.done.set()
+        return job
 
     def _run(self, upload: Upload, job: _Job) -> None:
+        if job.after:
+            job.after.done.wait(ENDS_WITHIN_S)
+            job.after = None
         with self._lock:
             if job.cancelled:
                 return
@@ -175,6 +189,7 @@ class Intake:
             self._tell(upload.id, job, stage=FAILED, error={"message": str(error)})
         finally:
             child.close()
+            job.done.set()
             with self._lock:
                 if self._jobs.get(upload.id) is job:
                     del self._jobs[upload.id]

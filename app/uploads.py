@@ -388,8 +388,9 @@ class Piece:
 
     def _count(self, data: memoryview) -> None:
         self._file = replace(self._file, offset=self._file.offset + len(data), crc32=zlib.crc32(data, self._file.crc32))
-        if self._checksum:
+        if self._checksum and self._checksum.algorithm == "crc32":
             self._own_crc = zlib.crc32(data, self._own_crc)
+        elif self._checksum:
             self._own_sha.update(data)
 
 

@@ -156,6 +156,15 @@ def test_discarding_ends_the_reading_and_leaves_nothing(client: TestClient, data
     assert list(home_with_data.uploads_dir.rglob("*")) == []
 
 
+def test_a_correction_while_it_is_being_read_takes_its_place(client: TestClient, data_dir: Path):
+    address = upload(client, ("a.csv", as_csv(data_dir, 3000)))
+    for seed in (1, 2, 3):
+        reading(client, address, until=lambda told: told["stage"] in ("looking", "converting", "checking", "ready"))
+        assert client.post(f"{address}/preview", json={"seed": seed}).status_code == 202
+    told = reading(client, address)
+    assert (told["stage"], told["choices"]) == ("ready", {"seed": 3})
+
+
 def test_a_plain_form_brings_files_too(client: TestClient, data_dir: Path, home_with_data: Settings):
     train, val = as_csv(data_dir, 80), as_csv(data_dir, 40, first=80)
     files = [("files", ("train.csv", train)), ("files", ("test.csv", val))]
