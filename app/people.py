@@ -68,7 +68,7 @@ def add(session: Session, name: str, password: str, role: Role, *, now: datetime
 
 def set_password(session: Session, name: str, password: str) -> None:
     """Change it, and sign the user out everywhere. Raises `PeopleError`."""
-    _get(session, name).password_hash = _hash(password)
+    get(session, name).password_hash = _hash(password)
     sign_out_everywhere(session, name)
 
 
@@ -79,12 +79,12 @@ def only_admin(session: Session, name: str) -> bool:
 
 def set_role(session: Session, name: str, role: Role) -> None:
     """Raises `PeopleError`."""
-    _get(session, name).role = role
+    get(session, name).role = role
 
 
 def remove(session: Session, name: str) -> None:
     """Raises `PeopleError`. What the user was signed in with ends with the user."""
-    session.delete(_get(session, name))
+    session.delete(get(session, name))
 
 
 def authenticate(session: Session, name: str, password: str) -> User | None:
@@ -111,7 +111,7 @@ def sign_in(session: Session, user: str | None, *, now: datetime, token: str = "
 
 def api_token(session: Session, user: str, *, now: datetime) -> str:
     """A secret for `Authorization: Bearer`, until the user signs out everywhere. Raises `PeopleError`."""
-    _get(session, user)
+    get(session, user)
     return _open(session, user, "", created_at=now, expires_at=None)
 
 
@@ -160,7 +160,8 @@ def _digest(secret: str, token: str) -> str:
     return hmac.new(key.encode(), secret.encode(), hashlib.sha256).hexdigest()
 
 
-def _get(session: Session, name: str) -> User:
+def get(session: Session, name: str) -> User:
+    """Raises `PeopleError`."""
     user = session.get(User, name)
     if user is None:
         raise PeopleError(f"There is no user {name}.")

@@ -67,9 +67,13 @@ def set_role(request: Request, name: Name, shared: Shared, who: Who, values: For
 @router.post("/users/{name}/sign-out")
 def sign_out_everywhere(request: Request, name: Name, shared: Shared, who: Who) -> Response:
     """All browsers and API tokens of this user."""
-    with shared.db.write() as session:
-        people.sign_out_everywhere(session, name)
-        audit.note(session, who, "sign-out", now=shared.clock(), detail=f"user {name}")
+    try:
+        with shared.db.write() as session:
+            people.get(session, name)
+            people.sign_out_everywhere(session, name)
+            audit.note(session, who, "sign-out", now=shared.clock(), detail=f"user {name}")
+    except PeopleError as error:
+        return _page(request, shared, problem=str(error))
     return RedirectResponse("/users", 303)
 
 

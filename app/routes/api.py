@@ -129,7 +129,20 @@ def describe_network(values: JsonObject, shared: Shared) -> networks.NetworkOut:
     return networks.describe(shared, forms.parse(values).config)
 
 
-@router.get("/augmented.png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+_SETTINGS_IN_QUERY = {
+    "parameters": [
+        {"name": option.name, "in": "query", "required": False, "schema": _json_schema(option)}
+        for option in OPTIONS.values()
+    ]
+}
+
+
+@router.get(
+    "/augmented.png",
+    openapi_extra=_SETTINGS_IN_QUERY,
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
 def preview_augmentation(request: Request, shared: Shared) -> Response:
     """The first training images as they are, and three times as settings in the query would feed them."""
     config = forms.parse({"batch_size": "1", **request.query_params}).config

@@ -21,8 +21,8 @@ FOR_EVER = "public, max-age=31536000, immutable"
 @router.get("/static/{version}/{path:path}")
 def static_file(version: str, path: str) -> FileResponse:
     """Any version's address serves today's file: relative imports between modules stay within one version."""
-    file = (STATIC / path.replace("\0", "")).resolve()
-    if not file.is_relative_to(STATIC) or not file.is_file():
+    file = _inside(path)
+    if file is None:
         raise HTTPException(404)
     return FileResponse(file, headers={"Cache-Control": FOR_EVER})
 
@@ -42,6 +42,15 @@ def plotly_js(version: str, request: Request, shared: Shared) -> Response:
 @router.get("/favicon.ico")
 def favicon() -> RedirectResponse:
     return RedirectResponse(static("favicon.svg"))
+
+
+def _inside(path: str) -> Path | None:
+    """The file below static/ that this names; None where there is none, or where it leads out."""
+    try:
+        file = (STATIC / path).resolve()
+        return file if file.is_relative_to(STATIC) and file.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, a link that leads to itself
+        return None
 
 
 def compressed_plotly(shared: State) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+import app.routes
 from app import people
 from app.access import is_loopback
 from app.config import Settings, SettingsError, load_settings, with_token
@@ -27,7 +30,7 @@ from app.throttle import FREE_TRIES, LONGEST_WAIT_S, MOST_KEYS, Throttle, Thrott
 from tests.app.test_schema import old_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.conftest import FakeClock
@@ -72,16 +75,29 @@ def sign_in(client: TestClient, role: str) -> None:
 
 def routes(client: TestClient) -> list[tuple[str, str]]:
     """Every method and address that the application knows, with 1 for each number."""
+    return [
+        (method, path.replace("{run_id}", "1").replace("{", "").replace("}", ""))
+        for method, path in all_routes(client.app.routes)  # type: ignore[attr-defined]
+    ]
+
+
+def all_routes(of: Sequence[Any] | None = None) -> list[tuple[str, str]]:
+    """Every method and address, as declared; of all of `app.routes` unless told of which."""
     found: list[tuple[str, str]] = []
-    pending = list(client.app.routes)  # type: ignore[attr-defined]
+    pending = list(of) if of is not None else declared()
     while pending:
         route = pending.pop()
         inner = getattr(getattr(route, "original_router", None), "routes", None)
         if inner:
             pending.extend(inner)
         for method in getattr(route, "methods", None) or ():
-            found.append((method, route.path.replace("{run_id}", "1").replace("{", "").replace("}", "")))
+            found.append((method, route.path))
     return found
+
+
+def declared() -> list[Any]:
+    modules = [import_module(f"app.routes.{found.name}") for found in pkgutil.iter_modules(app.routes.__path__)]
+    return [route for module in modules if hasattr(module, "router") for route in module.router.routes]
 
 
 def test_without_token_and_users_whoever_is_on_this_machine_is_let_in(home_with_data: Settings, clock: FakeClock):
