@@ -13,7 +13,7 @@ TESTS_AT_ONCE ?= 2
 FITROOM_HOME ?= var
 export FITROOM_HOME
 
-.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-accuracy soak screenshots doctor clean
+.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-accuracy soak fuzz screenshots doctor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-accuracy: $(VENV)/.installed-dev data ## accuracy of the presets and of th
 
 soak: $(VENV)/.installed-dev data ## 200 random kills of workers and servers under load; nothing may be lost
 	$(BIN)/python -m tools.soak --out benchmarks/results/soak.md
+
+fuzz: $(VENV)/.installed-dev data ## thousands of requests that nobody would write, made from the API's description; no answer is a 5xx
+	$(BIN)/python -m tools.fuzz --out benchmarks/results/fuzz.md
 
 screenshots: $(VENV)/.installed-dev data chromium ## pictures of every page into docs/images
 	$(BIN)/python -m tools.screenshots

@@ -2,6 +2,8 @@
 
 - start-up: from `fitroom serve` to the first answer; and whether the web process has imported torch
 - pages: the server's answer with 100 runs of 20 epochs stored, in sequence, p50 and p95
+- middleware: what the headers, the access checks, the request ids and the measuring around each page cost, in one
+  process and in alternating requests: the median of what a request takes longer than in the bare application
 - latency: from an epoch's end in the trainer to its point on the chart of a real Chromium, p50 and p95
 - images: a grid of 64 of a data set, from the click to the pixels; the slider, from its move to predictions, confusion
   matrix and scores of that epoch; what writing down an epoch with 10,000 predictions takes
@@ -23,17 +25,22 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from playwright.sync_api import Browser, Page
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from app import metrics, runs
 from app.config import ROOT, Settings
 from app.db import Database
+from app.main import create_app
+from app.people import LOCAL
 from app.schema import migrate
 from tools import server as servers
 from tools.browser import chromium
@@ -59,6 +66,7 @@ def main() -> None:
         steps: dict[str, Callable[[], Result]] = {
             "start-up": lambda: start_up(home / "start", arguments.data_dir),
             "pages": lambda: pages(home / "pages", arguments.data_dir),
+            "middleware": lambda: middleware(home / "middleware", arguments.data_dir),
             "latency": lambda: latency(home / "latency", arguments.data_dir, browser),
             "images": lambda: pictures(home / "images", arguments.data_dir, browser),
             "throughput": lambda: throughput(home, arguments.data_dir, browser, arguments.rounds),
@@ -105,6 +113,49 @@ def pages(home: Path, data_dir: Path) -> Result:
         paths = ["/runs", "/runs?sort=-best_val_accuracy&page=2", "/runs/new", "/runs/50", "/runs/50?show=mistakes"]
         paths += [f"/compare?{'&'.join(f'runs={i}' for i in range(1, 11))}", "/api/v1/runs", "/api/v1/runs/50/metrics"]
         return {path.partition("&runs=2")[0]: timed(server, path) for path in paths}
+
+
+ASKED_EACH = 200
+
+
+def middleware(home: Path, data_dir: Path) -> Result:
+    """Of requests in alternation, so that a drift of the machine falls on both; with a sign-in, which costs most."""
+    fill(home, number=20, epochs=5)
+    (home / "data").symlink_to(data_dir.resolve(), target_is_directory=True)
+    settings = Settings(home=home, workers=0, token="a token for the benchmark")
+    with TestClient(create_app(settings), base_url="http://localhost") as whole, bare(settings) as without:
+        whole.get("/login", params={"token": settings.token})
+        return {path: _in_alternation(whole, without, path) for path in ("/runs", "/runs/10", "/api/v1/runs/10")}
+
+
+@contextmanager
+def bare(settings: Settings) -> Iterator[TestClient]:
+    """The same application without anything around it; whoever asks is let in."""
+    app = create_app(settings)
+    app.user_middleware.clear()
+
+    async def let_in(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["identity"] = LOCAL
+        await app(scope, receive, send)
+
+    with TestClient(let_in, base_url="http://localhost") as client:
+        yield client
+
+
+def _in_alternation(whole: TestClient, without: TestClient, path: str) -> str:
+    """By the clock, and in processor time, which others on the machine hardly disturb."""
+    clocks = {"clock": time.perf_counter, "processor": time.process_time}
+    taken: dict[str, list[float]] = {name: [] for name in clocks}
+    for _ in range(ASKED_EACH):
+        spent = []
+        for client in (whole, without):
+            begun = {name: clock() for name, clock in clocks.items()}
+            assert client.get(path).status_code == 200
+            spent.append({name: 1000 * (clock() - begun[name]) for name, clock in clocks.items()})
+        for name, differences in taken.items():
+            differences.append(spent[0][name] - spent[1][name])
+    medians = {name: statistics.median(differences[10:]) for name, differences in taken.items()}
+    return ", ".join(f"{value:.2f} ms by the {name}" for name, value in medians.items())
 
 
 def timed(server: Server, path: str) -> str:

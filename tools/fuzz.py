@@ -25,15 +25,19 @@ from httpx2 import InvalidURL
 from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.config import ROOT, Settings
+from app.db import Database
 from app.main import create_app
+from app.models import EpochPredictions
 from benchmarks.dashboard import fill
 from tools.store import generate
 
-STORED, PREDICTED = 24, 2
-"""Runs of all kinds, and runs whose predictions are there too."""
+STORED = 24
+EPOCHS = 3
+"""Of the runs whose predictions are stored too."""
 STREAMS = ("/events", "/streams")
 schemathesis.serializer.alias(["application/offset+octet-stream"], "application/octet-stream")
 
@@ -78,24 +82,32 @@ def main() -> int:
 def fuzz(home: Path, data_dir: Path, *, examples: int, seed_of_all: int = 0) -> Found:
     """Ask every operation so many valid and so many invalid requests."""
     generate(home, STORED)
-    fill(home, number=PREDICTED, epochs=3)
+    fill(home, number=2, epochs=EPOCHS)
     if not (home / "data").exists():
         (home / "data").symlink_to(data_dir.resolve(), target_is_directory=True)
     app = create_app(Settings(home=home, workers=0))
     schema = schemathesis.openapi.from_dict(app.openapi())
     found = Found()
     with TestClient(app, base_url="http://localhost", follow_redirects=False) as client:
+        predicted = _predicted(app.state.fitroom.db)
         operations = [outcome.ok() for outcome in schema.get_all_operations()]
         # What is deleted can be asked for nothing more.
         for operation in sorted(operations, key=lambda operation: operation.method.upper() == "DELETE"):
             if not operation.path.endswith(STREAMS):
                 for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                    ask(client, operation, mode, found, examples=examples, seed_of_all=seed_of_all)
+                    ask(client, operation, mode, found, predicted, examples=examples, seed_of_all=seed_of_all)
     return found
 
 
 def ask(
-    client: TestClient, operation: Any, mode: GenerationMode, found: Found, *, examples: int, seed_of_all: int
+    client: TestClient,
+    operation: Any,
+    mode: GenerationMode,
+    found: Found,
+    predicted: list[int],
+    *,
+    examples: int,
+    seed_of_all: int,
 ) -> None:
     """One operation's requests of one kind."""
     number = itertools.count()
@@ -112,7 +124,7 @@ def ask(
     @given(case=operation.as_strategy(generation_mode=mode))
     def each(case: Any) -> None:
         if mode is GenerationMode.POSITIVE:
-            _aim(case, next(number))
+            _aim(case, next(number), predicted)
         request = _for_client(case.as_transport_kwargs(base_url="http://localhost"))
         try:
             answer = client.request(**request)
@@ -129,14 +141,24 @@ def _run_unless_impossible(each: Callable[[], None]) -> None:
         each()
 
 
-def _aim(case: Any, number: int) -> None:
-    """Three of four valid requests are for a run that there is: most numbers would lead nowhere."""
-    if "run_id" in (case.path_parameters or {}) and number % 4:
-        case.path_parameters["run_id"] = STORED + 1 + number % PREDICTED if number % 4 == 3 else 1 + number % STORED
+def _aim(case: Any, number: int, predicted: list[int]) -> None:
+    """Three of four valid requests are for a run and an epoch that there are: most numbers would lead nowhere."""
+    if number % 4 == 0:
+        return
+    if "run_id" in (case.path_parameters or {}):
+        case.path_parameters["run_id"] = 1 + number % STORED if number % 4 == 1 else predicted[number % len(predicted)]
+    if "epoch" in (case.query or {}):
+        case.query["epoch"] = 1 + number % EPOCHS
+
+
+def _predicted(db: Database) -> list[int]:
+    with db.read() as session:
+        return list(session.scalars(select(EpochPredictions.run_id).distinct()))
 
 
 def _for_client(request: dict[str, Any]) -> dict[str, Any]:
-    """As httpx names its arguments: a body that is bytes or text is its content."""
+    """As httpx names its arguments: a body that is bytes or text is its content. The API takes no cookies."""
+    request.pop("cookies", None)
     data = request.pop("data", None)
     if isinstance(data, bytes | str):
         request["content"] = data
