@@ -8,7 +8,8 @@ run, say something else than the database holds. A new hyper-parameter therefore
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +43,21 @@ def _facts(type_: Any, *names: str) -> list[Derived]:
     return [Derived(name, type_, f"json_extract(run.facts, '$.{name}')") for name in names]
 
 
-RUN = (
-    *_same(Integer, "archived", "starred", "attempt", "epochs_done", "best_epoch"),
+ABOUT = (
+    *_same(Integer, "archived", "starred", "attempt"),
     *_same(String, "name", "status", "reason", "source", "config_key"),
     *_same(UtcDateTime, "created_at", "started_at", "finished_at"),
-    *_same(Float, "best_val_accuracy", "val_accuracy", "val_loss", "train_accuracy", "train_loss"),
-    *_same(Float, "images_per_s", "epoch_seconds"),
     *_facts(Integer, "parameters", "train_samples", "flops_per_image"),
     *_facts(String, "device_name"),
+)
+RESULTS = (
+    *_same(Integer, "epochs_done", "best_epoch"),
+    *_same(Float, "best_val_accuracy", "val_accuracy", "val_loss", "train_accuracy", "train_loss"),
+    *_same(Float, "images_per_s", "epoch_seconds"),
     # Of a run that still goes on: up to its last epoch.
     Derived("duration_s", Float, f"round(max(0, julianday({_LAST_SEEN}) - julianday(run.started_at)) * 86400, 3)"),
 )
+"""What changes with every epoch: a trigger of its own, so that no other index is touched then."""
 _TYPES = {"integer": Integer, "boolean": Integer, "number": Float}
 
 
@@ -72,17 +77,18 @@ def _config(name: str) -> str:
 
 
 SETTINGS = tuple(_setting(option) for option in OPTIONS.values())
+DERIVED = (*ABOUT, *RESULTS, *SETTINGS)
 
 listed = Table(
     "listed",
     Base.metadata,
     Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    *(Column(item.name, item.type) for item in (*RUN, *SETTINGS)),
+    *(Column(item.name, item.type) for item in DERIVED),
 )
-"""`run_id` and the columns of `RUN` and `SETTINGS`."""
+"""`run_id` and the columns of `DERIVED`."""
 # Archived runs are left out of nearly every question, so each index begins with that; it ends with the run's number,
 # as every index of SQLite does, which makes the order of equals certain.
-for _item in (*RUN, *SETTINGS):
+for _item in DERIVED:
     if _item.name not in ("archived", "config_key"):
         Index(f"ix_listed_{_item.name}", listed.c.archived, listed.c[_item.name])
 Index(
@@ -110,13 +116,13 @@ def in_step(connection: Connection) -> bool:
 
 def drop(connection: Connection) -> None:
     """Take table and triggers away, so that a migration may change `runs` as it likes; `sync` brings them back."""
-    for name in _NAMES:
-        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+    found = text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'listed_%'")
+    for name in connection.scalars(found).all():
+        connection.exec_driver_sql(f"DROP TRIGGER {name}")
     connection.exec_driver_sql("DROP TABLE IF EXISTS listed")
 
 
 _SQLITE = sqlite.dialect()
-_NAMES = ("listed_insert", "listed_update", "listed_settings")
 
 
 def _tables() -> Iterator[str]:
@@ -127,32 +133,25 @@ def _tables() -> Iterator[str]:
 
 
 def _triggers() -> Iterator[str]:
-    insert, update, settings = _NAMES
-    yield f"CREATE TRIGGER {insert} AFTER INSERT ON runs BEGIN {_insert(_values('NEW'))}; END"
-    yield _on_update(update, _SOURCES, RUN)
-    yield _on_update(settings, "config", SETTINGS)
+    yield f"CREATE TRIGGER listed_insert AFTER INSERT ON runs BEGIN {_insert(_values('NEW'))}; END"
+    for name, columns in (("about", ABOUT), ("results", RESULTS), ("settings", SETTINGS)):
+        yield _on_update(f"listed_{name}", columns)
 
 
-_SOURCES = (
-    "archived, starred, attempt, epochs_done, best_epoch, name, status, reason, source, config_key, created_at, "
-    "started_at, finished_at, best_val_accuracy, val_accuracy, val_loss, train_accuracy, train_loss, images_per_s, "
-    "epoch_seconds, epoch_finished_at, facts"
-)
-
-
-def _on_update(name: str, of: str, columns: tuple[Derived, ...]) -> str:
+def _on_update(name: str, columns: Sequence[Derived]) -> str:
+    sources = sorted({source for item in columns for source in re.findall(r"run\.(\w+)", item.sql)})
     changes = ", ".join(f"{item.name} = {_of(item, 'NEW')}" for item in columns)
     update = f"UPDATE listed SET {changes} WHERE run_id = NEW.id"  # noqa: S608 - nothing of a person's
-    return f"CREATE TRIGGER {name} AFTER UPDATE OF {of} ON runs BEGIN {update}; END"
+    return f"CREATE TRIGGER {name} AFTER UPDATE OF {', '.join(sources)} ON runs BEGIN {update}; END"
 
 
 def _insert(values: str, source: str = "") -> str:
-    names = ", ".join(item.name for item in (*RUN, *SETTINGS))
+    names = ", ".join(item.name for item in DERIVED)
     return f"INSERT INTO listed (run_id, {names}) SELECT {values} {source}".strip()
 
 
 def _values(row: str) -> str:
-    return ", ".join([f"{row}.id", *(_of(item, row) for item in (*RUN, *SETTINGS))])
+    return ", ".join([f"{row}.id", *(_of(item, row) for item in DERIVED)])
 
 
 def _of(item: Derived, row: str) -> str:
