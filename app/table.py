@@ -95,7 +95,8 @@ class Chip:
 
 def page(session: Session, query: Query, layout: Layout, *, now: datetime) -> dict[str, Any]:
     """What the template needs, in as many statements for ten thousand runs as for ten."""
-    total = (grouping if query.group else listing).total(session, query, now=now)
+    matching = listing.total(session, query, now=now)
+    total = grouping.total(session, query, now=now) if query.group else matching
     layout = _with_names(layout) if query.group else layout
     return {
         "query": query,
@@ -104,6 +105,7 @@ def page(session: Session, query: Query, layout: Layout, *, now: datetime) -> di
         "rows": [] if query.group else rows(listing.page(session, query, now=now), layout, now=now),
         "groups": folded(session, query, layout, total, now=now) if query.group else [],
         "total": total,
+        "matching": matching,
         "pages": max(1, -(-total // PAGE_SIZE)),
         "counts": listing.counts(session, query.archived),
         "chips": chips(query),
