@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from app import retention
 from app.access import is_loopback
 from app.config import Settings
 from app.schema import SchemaError, schema_state
@@ -26,6 +27,7 @@ from trainer.errors import DataError
 
 SAFE_SQLITE = (3, 51, 3)
 LEAST_FREE = 1 << 30
+WORTH_PRUNING = 100_000_000
 PACKAGES = ("fastapi", "uvicorn", "sqlalchemy", "plotly", "pandas", "numpy")
 
 
@@ -50,7 +52,7 @@ def main(settings: Settings) -> int:
 
 def checks(settings: Settings) -> list[Check]:
     steps: tuple[Callable[[Settings], list[Check]], ...] = (
-        _versions, _sqlite, _torch, _home, _disk, _data, _database, _port, _sign_in,
+        _versions, _sqlite, _torch, _home, _disk, _data, _database, _leftovers, _port, _sign_in,
     )  # fmt: skip
     return [check for step in steps for check in step(settings)]
 
@@ -133,6 +135,18 @@ def _damage(path: Path) -> str | None:
     finally:
         connection.close()
     return None if answer == "ok" else str(answer)
+
+
+def _leftovers(settings: Settings) -> list[Check]:
+    """Nobody minds them but the disk."""
+    try:
+        number, size = retention.of_no_run(settings)
+    except sqlite3.DatabaseError:  # the check above has said what is wrong with it
+        return []
+    found = f"folders without a run: {number}, {size / 1e6:,.1f} MB"
+    if size < WORTH_PRUNING:
+        return [Check("leftovers", "ok", found)]
+    return [Check("leftovers", "warn", found, "`fitroom prune --dry-run` says what can go.")]
 
 
 def _port(settings: Settings) -> list[Check]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -86,8 +87,7 @@ def _checkpoints(settings: Settings, db: Database, before: datetime, dry_run: bo
 
 def _folders_of_no_run(settings: Settings, db: Database, dry_run: bool) -> Freed:
     # The folders first: a run that is submitted meanwhile has its row before it has a folder.
-    parent = settings.run_dir(0).parent
-    folders = [folder for folder in parent.iterdir() if folder.is_dir()] if parent.exists() else []
+    folders = _run_folders(settings)
     with db.read() as session:
         known = {str(run_id) for run_id in session.scalars(select(Run.id))}
     unknown = [folder for folder in folders if folder.name not in known]
@@ -96,6 +96,21 @@ def _folders_of_no_run(settings: Settings, db: Database, dry_run: bool) -> Freed
         for folder in unknown:
             shutil.rmtree(folder, ignore_errors=True)
     return Freed("folders of no run", len(unknown), size)
+
+
+def of_no_run(settings: Settings) -> tuple[int, int]:
+    """How many such folders there are, and their bytes. Raises sqlite3's DatabaseError where the runs are not known."""
+    if not settings.database.exists():
+        return 0, 0
+    with contextlib.closing(sqlite3.connect(f"file:{settings.database}?mode=ro", uri=True)) as connection:
+        known = {str(run_id) for (run_id,) in connection.execute("SELECT id FROM runs")}
+    unknown = [folder for folder in _run_folders(settings) if folder.name not in known]
+    return len(unknown), sum(_size(folder) for folder in unknown)
+
+
+def _run_folders(settings: Settings) -> list[Path]:
+    parent = settings.run_dir(0).parent
+    return [folder for folder in parent.iterdir() if folder.is_dir()] if parent.exists() else []
 
 
 def _cache(settings: Settings, before: datetime, dry_run: bool) -> Freed:

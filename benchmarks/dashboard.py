@@ -7,6 +7,7 @@
 - latency: from an epoch's end in the trainer to its point on the chart of a real Chromium, p50 and p95
 - images: a grid of 64 of a data set, from the click to the pixels; the slider, from its move to predictions, confusion
   matrix and scores of that epoch; what writing down an epoch with 10,000 predictions takes
+- reliability: what it costs an epoch that nothing is lost (benchmarks.reliability)
 - main job: three epochs of all 60,000 images, started from the form in the browser
 - throughput: images/s under `fitroom serve` with the run's page open, over `python -m trainer` alone; the two in
   alternating rounds, medians of the epochs after each round's first
@@ -70,6 +71,7 @@ def main() -> None:
             "latency": lambda: latency(home / "latency", arguments.data_dir, browser),
             "images": lambda: pictures(home / "images", arguments.data_dir, browser),
             "throughput": lambda: throughput(home, arguments.data_dir, browser, arguments.rounds),
+            "reliability": lambda: reliability(arguments.data_dir),
             "main job": lambda: main_job(home / "main", arguments.data_dir, browser),
         }
         for name, step in steps.items():
@@ -322,6 +324,13 @@ def open_run(browser: Browser, server: Server, run_id: int) -> Page:
     page.goto(f"{server.url}/runs/{run_id}")
     page.locator("#chart-loss .main-svg").first.wait_for()
     return page
+
+
+def reliability(data_dir: Path) -> Result:
+    """In a process of its own: it needs torch."""
+    command = [sys.executable, "-m", "benchmarks.reliability", "--data-dir", str(data_dir)]
+    found: Result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+    return found
 
 
 def main_job(home: Path, data_dir: Path, browser: Browser) -> Result:

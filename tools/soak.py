@@ -7,6 +7,8 @@ in the database must stay there with the same numbers, whatever comes. At the en
 - `PRAGMA integrity_check` and `PRAGMA foreign_key_check` find nothing
 - every run has finished, with each of its epochs once and each of its steps once
 - no process is left over
+
+Then, undisturbed, workers share a long queue of tiny runs, and each must have been done exactly once.
 """
 
 from __future__ import annotations
@@ -73,6 +75,21 @@ class Soak:
         finally:
             servers.stop(self.server, signal.SIGTERM)
         return self._verdict() | {"seconds": round(time.monotonic() - begun)}
+
+    def share(self, number: int) -> dict[str, object]:
+        """So many runs for all workers, and nothing happens to them. Raises AssertionError unless each is done once."""
+        with servers.serving(self.home, self.data_dir, workers=str(self.workers)) as server:
+            for seed in range(number):
+                server.submit(**TINY, epochs=1, seed=seed)
+            self._until(self._all_over, "all runs are over", within=60 + 5 * number)
+        counts = self._query("SELECT status, attempt, times_lost, epochs_done, count(*) FROM runs GROUP BY 1, 2, 3, 4")
+        assert counts == [("finished", 1, 0, 1, number)], counts
+        sharers = self._query("SELECT count(DISTINCT json_extract(data, '$.message')) FROM changes "
+                              "WHERE kind = 'log' AND json_extract(data, '$.message') LIKE 'Taken by %'")  # fmt: skip
+        return {
+            f"runs shared by {self.workers} workers, each done once": number,
+            "workers that took some": sharers[0][0],
+        }
 
     def _start(self) -> Server:
         return servers.start(
@@ -165,6 +182,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=1000, help="in the shared queue")
+    parser.add_argument("--sharers", type=int, default=8, help="workers that share it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "data")
     parser.add_argument("--out", type=Path, help="write the counts there as Markdown too")
@@ -172,7 +191,9 @@ def main() -> None:
     # Several train at once, and what they train is tiny: more threads would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory(prefix="fitroom-soak-") as folder:
-        counts = Soak(Path(folder) / "home", arguments.data_dir, arguments.workers, arguments.seed).run(arguments.kills)
+        soak = Soak(Path(folder) / "home", arguments.data_dir, arguments.workers, arguments.seed)
+        counts = soak.run(arguments.kills)
+        counts |= Soak(Path(folder) / "shared", arguments.data_dir, arguments.sharers).share(arguments.runs)
     lines = [f"| {what} | {count} |" for what, count in counts.items()]
     print("\n".join(lines))
     if arguments.out:

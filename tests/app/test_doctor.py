@@ -68,3 +68,17 @@ def test_a_port_that_someone_else_holds_fails(settings: Settings):
         other.listen()
         taken = settings.model_copy(update={"port": other.getsockname()[1]})
         assert found(taken, "port").status == "fail"
+
+
+def test_folders_that_belong_to_no_run_are_a_warning_when_they_are_large(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    migrate(settings.database)
+    left = settings.run_dir(77)
+    left.mkdir(parents=True)
+    (left / "last.pt").write_bytes(b"x" * 1000)
+    (check,) = doctor._leftovers(settings)
+    assert (check.status, check.found) == ("ok", "folders without a run: 1, 0.0 MB")
+    monkeypatch.setattr(doctor, "WORTH_PRUNING", 1000)
+    (check,) = doctor._leftovers(settings)
+    assert (check.status, "fitroom prune --dry-run" in check.mend) == ("warn", True)

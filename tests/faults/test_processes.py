@@ -185,6 +185,18 @@ def test_what_workers_held_that_no_longer_exist_is_freed_when_the_server_starts(
         assert [runs.get(session, run_id).status for run_id in (1, 2, 3)] == ["queued", "running", "running"]
 
 
+def test_a_worker_that_never_gets_ready_is_tried_again_later_and_later(
+    settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    supervisor = Supervisor(db, settings, parent=os.getpid())
+    begun = time.monotonic()
+    supervisor.start()
+    wait_until(lambda: caplog.text.count("ended; starting another") >= 3, "it has died three times")
+    assert time.monotonic() - begun > 1, "the second time at once, the third after a second"
+    supervisor.stop()
+
+
 def queued(db: Database) -> int:
     with db.read() as session:
         return runs.queued(session)
