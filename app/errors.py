@@ -16,10 +16,10 @@ from app.forms import FormError
 from app.images import NoSuchImage
 from app.listing import QueryError
 from app.pages import templates
+from app.pieces import UploadError, WrongOffset
 from app.runs import QueueFull, RunNotFound, RunStateError
 from app.schemas import Problem
 from app.sidecar import SidecarError
-from app.uploads import UploadError, WrongOffset
 from app.views import ViewNotFound
 from trainer.errors import DataError
 

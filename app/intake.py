@@ -18,7 +18,8 @@ from typing import Any
 
 from app.child import Child, ChildEnded
 from app.forms import FormError
-from app.uploads import NotYet, Upload, UploadError, Uploads
+from app.pieces import NotYet, UploadError
+from app.uploads import Upload, Uploads
 from trainer.errors import ConfigError
 from trainer.ingest.contract import Choices
 from trainer.packing import pack, unpack

@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from app.uploads import Piece, Upload, Uploads
+from app.pieces import Piece
+from app.uploads import Upload, Uploads
 
 _LONGEST_FIELD = 8192
 _MOST_PARTS = 40

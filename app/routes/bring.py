@@ -6,18 +6,20 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 
-from app import datasets, images, review
+from app import corrections, datasets, images, review
 from app.access import Who
 from app.actions import Form
 from app.forms import FormError
 from app.multipart import receive_form
 from app.pages import templates
+from app.pieces import NotYet, UploadError
 from app.routes.images import indices_of
 from app.schemas import UploadOut
 from app.state import Shared, State
-from app.uploads import MOST_FILES, NotYet, UploadError
+from app.uploads import MOST_FILES
 from trainer.errors import DataError
 from trainer.sources import ImageSet, Split
 from trainer.store import Store
@@ -37,6 +39,8 @@ async def upload_form(request: Request, shared: Shared, who: Who) -> Response:
         upload = await receive_form(request, shared.uploads, who)
     except FormError as error:
         return _new_page(request, shared, error.errors, 422)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is left to read it
     except UploadError as error:
         return _new_page(request, shared, {"files": str(error)}, error.status)
     return RedirectResponse(f"/datasets/uploads/{upload.id}", 303)
@@ -61,7 +65,7 @@ def correct(request: Request, upload_id: str, values: Form, shared: Shared) -> R
     if reading is None:
         raise NotYet("Not all of its files are here yet.")
     try:
-        shared.intake.read(upload_id, {} if "again" in values else review.choices(values, reading))
+        shared.intake.read(upload_id, {} if "again" in values else corrections.choices(values, reading))
     except FormError as error:
         return _upload_page(request, shared, upload_id, {}, error.errors)
     return RedirectResponse(f"/datasets/uploads/{upload_id}", 303)

@@ -24,9 +24,9 @@ from app.forms import FormError
 from app.models import SOURCES, Role, Run, Source
 from app.multipart import receive_form
 from app.pages import templates
+from app.pieces import UploadError
 from app.schemas import EpochOut, RunOut
 from app.state import Shared, State
-from app.uploads import UploadError
 from trainer.config import OPTIONS
 
 router = APIRouter(include_in_schema=False)

@@ -16,9 +16,9 @@ from app.access import Who
 from app.actions import JsonObject
 from app.datasets import DataSetOut
 from app.forms import FormError
+from app.pieces import Checksum, File, Piece
 from app.schemas import Problem, UploadOut
 from app.state import Shared
-from app.uploads import Checksum, File, Piece
 
 router = APIRouter(
     prefix="/api/v1",

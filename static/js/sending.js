@@ -104,6 +104,8 @@ class Sender {
     if (answer.status === 409) throw new Broken();
     if (answer.status !== 204) throw failure(answer.status, detail(answer.responseText));
     this.#count(bytes);
+    // Piece by piece right, and right as a whole: the server has counted the same.
+    if (answer.getResponseHeader("Upload-Checksum") !== written(this.#crc)) throw new Broken();
     const seconds = (performance.now() - begun) / 1000;
     const wanted = (this.#length * SECONDS_A_PIECE) / Math.max(seconds, 0.05);
     this.#length = Math.max(SMALLEST, Math.min(LARGEST, 2 * this.#length, wanted));

@@ -8,12 +8,16 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import anyio
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.multipart import receive_form
+from app.uploads import Uploads
 from tests.app.bringing import as_csv, kept, reading, upload
 from trainer import sources
 
@@ -225,3 +229,24 @@ def test_a_preview_draws_the_images_as_they_were_read(client: TestClient, data_d
     drawn = np.array(Image.open(io.BytesIO(sheet)))
     assert (drawn[:28, :28] == stored[0, :, :, 0]).all()
     assert (drawn[:28, 28:56] == stored[7, :, :, 0]).all()
+
+
+def test_a_plain_form_that_breaks_off_leaves_nothing(tmp_path: Path, clock: FakeClock):
+    uploads = Uploads(tmp_path / "uploads", 10**9, clock)
+    body = part("a.csv", "1,2\n" * 50_000)
+    messages = [
+        {"type": "http.request", "body": body[:60_000], "more_body": True},
+        {"type": "http.request", "body": body[60_000:150_000], "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, object]:
+        if len(messages) == 1:
+            assert sum(path.stat().st_size for path in uploads.folder.glob("*/0")) > 100_000
+        return messages.pop(0)
+
+    headers = [(b"content-type", MULTIPART.encode()), (b"content-length", str(len(body)).encode())]
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+    with pytest.raises(ClientDisconnect):
+        anyio.run(receive_form, request, uploads, "me")
+    assert list(uploads.folder.iterdir()) == []

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.pieces import Checksum
 from app.routes.uploads import PIECE, receive
 from app.uploads import MOST_AT_ONCE, MOST_FILES, Uploads
 
@@ -123,8 +124,6 @@ def test_what_arrived_before_a_connection_broke_is_kept(uploads: Uploads):
 
 
 def test_a_checked_piece_that_breaks_off_leaves_nothing(uploads: Uploads):
-    from app.uploads import Checksum
-
     upload = uploads.create([{"filename": "a.csv", "size": len(CONTENT)}], name="", who="me")
     piece = uploads.begin(upload.id, 0, 0, Checksum.of(f"crc32 {zlib.crc32(CONTENT):08x}"))
     with pytest.raises(ClientDisconnect):
