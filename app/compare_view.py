@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -91,7 +92,8 @@ def _typed(name: str, text: str, default: Any) -> Any:
         if isinstance(default, bool):
             return text == "1"
         if isinstance(default, float):
-            return min(max(float(text), 0.0), MOST_SMOOTHING)
+            number = float(text)
+            return min(max(number, 0.0), MOST_SMOOTHING) if math.isfinite(number) else default
         if isinstance(default, int):
             return max(int(text), default)
     except ValueError:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app import columns as registry
 from app import settings_diff, statistics
 from app.models import Run, Source
 from app.outcomes import OUTCOMES, Outcome
@@ -27,6 +28,11 @@ COLORS, DASHES = 10, 5
 """Of the page's palette: fifty runs look different, and more are told apart by pointing at them."""
 NOT_A_CAUSE = {"seed", "device", "num_workers", "loading"}
 """Settings that are left out when it is asked which of them matter."""
+
+
+NAMES = {"id", "name", "config_key"}
+"""Columns that tell runs apart and say nothing of them."""
+PlotKind = Literal["percent", "loss", "number", "duration", "instant", "text"]
 
 
 class ComparedRun(RunOut):
@@ -45,7 +51,7 @@ class Column(BaseModel):
 
     key: str
     label: str
-    kind: Literal["percent", "loss", "number", "duration", "instant", "text"]
+    kind: PlotKind
     setting: bool
     better: int = Field(default=0, description="1 where higher is better, -1 where lower is.")
     values: list[float | str | None]
@@ -93,10 +99,9 @@ def _config(run: Run) -> dict[str, Any]:
 
 
 def columns(compared: Comparison) -> list[Column]:
-    """Every setting, metric and cost that is not the same for all runs."""
-    found = [_of_outcome(outcome, compared.runs) for outcome in OUTCOMES.values()]
-    found += [_of_setting(setting, compared.runs) for setting in compared.diff]
-    found += [_of_attribute("epochs_done", "Epochs done", compared.runs), _started(compared.runs)]
+    """Every column of the table of runs that is not the same for all of these, metrics and costs first."""
+    ordered = sorted(registry.COLUMNS.values(), key=lambda column: column.key not in OUTCOMES)
+    found = [_column(column, compared.runs) for column in ordered if column.key not in NAMES]
     return [column for column in found if len({value for value in column.values if value is not None}) > 1]
 
 
@@ -169,7 +174,8 @@ def importance(compared: Comparison, outcome: Outcome) -> ImportanceOut:
         return ImportanceOut(
             words="All of these runs reached the same, so no setting made a difference.", runs=len(places)
         )
-    table = {name: [_of_setting(setting, compared.runs).values[i] for i in places] for name, setting in chosen.items()}
+    known = [compared.runs[place] for place in places]
+    table = {name: _column(registry.COLUMNS[name], known).values for name in chosen}
     found = statistics.importance(table, target)
     shares = found.shares if found.explained >= statistics.USABLE else {}
     return ImportanceOut(
@@ -206,28 +212,30 @@ def _values(compared: Comparison, grouping: Grouping, group: int, outcome: Outco
     return [value for value in values if value is not None]
 
 
-def _of_outcome(outcome: Outcome, runs: Sequence[ComparedRun]) -> Column:
-    values: list[float | str | None] = [outcome.of(run) for run in runs]
-    better = 1 if outcome.higher_is_better else -1
-    return Column(key=outcome.key, label=outcome.label, kind=outcome.kind, setting=False, better=better, values=values)
+def _column(column: registry.Column, runs: Sequence[ComparedRun]) -> Column:
+    """Numbers stay numbers, instants become seconds since 1970, of anything else the words."""
+    outcome = OUTCOMES.get(column.key)
+    better = {"higher": 1, "lower": -1}.get(column.better, 0)
+    return Column(
+        key=column.key,
+        label=outcome.label if outcome else column.label,
+        kind=_kind(column),
+        setting=column.is_setting,
+        better=better if outcome is None else 1 if outcome.higher_is_better else -1,
+        values=[_plotted(column, column.value(run)) for run in runs],
+    )
 
 
-def _of_setting(setting: Setting, runs: Sequence[ComparedRun]) -> Column:
-    """Numbers stay numbers; of anything else, and where a number may be left empty, the words."""
-    option = OPTIONS[setting.name]
-    numeric = option.kind in ("integer", "number")
-    values = [
-        None if shown == settings_diff.ABSENT else run.config.get(setting.name, option.default) if numeric else shown
-        for run, shown in zip(runs, setting.values, strict=True)
-    ]
-    kind: Literal["number", "text"] = "number" if numeric else "text"
-    return Column(key=setting.name, label=setting.label, kind=kind, setting=True, values=values)
+def _kind(column: registry.Column) -> PlotKind:
+    if not column.numeric:
+        return "text"
+    kinds: dict[str, PlotKind] = {"percent": "percent", "loss": "loss", "duration": "duration", "when": "instant"}
+    return kinds.get(column.shown, "number")
 
 
-def _of_attribute(name: str, label: str, runs: Sequence[ComparedRun]) -> Column:
-    return Column(key=name, label=label, kind="number", setting=False, values=[getattr(run, name) for run in runs])
-
-
-def _started(runs: Sequence[ComparedRun]) -> Column:
-    values: list[float | str | None] = [None if run.started_at is None else run.started_at.timestamp() for run in runs]
-    return Column(key="started_at", label="Started", kind="instant", setting=False, values=values)
+def _plotted(column: registry.Column, value: Any) -> float | str | None:
+    if value is None or isinstance(value, datetime):
+        return None if value is None else value.timestamp()
+    if column.kind == "flag":
+        return "On" if value else "Off"
+    return float(value) if column.numeric else registry.written(column, value)

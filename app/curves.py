@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import thinning
-from app.models import Run, StepBlock
+from app.models import StepBlock
 from app.thinning import Floats
 
 MEASURES = ("val_accuracy", "val_loss", "train_accuracy", "train_loss", "lr")
@@ -33,6 +34,8 @@ TIMES = ("seconds", "finished_at")
 COLUMNS = (*MEASURES, *TIMES)
 MEDIA_TYPE = "application/vnd.fitroom.curves"
 
+_LOSS = np.dtype("<f4")
+_BLOCKS_AT_ONCE = 200
 _EXPRESSIONS = {name: name for name in (*MEASURES, "seconds")} | {
     "finished_at": "(julianday(finished_at) - 2440587.5) * 86400"
 }
@@ -105,15 +108,14 @@ def of_steps(session: Session, run_ids: Sequence[int], window: Window, *, smooth
     With `smoothing` above 0 also the column "smoothed". The facts tell the last step of all and how many steps each
     run has.
     """
-    losses = _losses(session, run_ids)
-    counts = {run_id: len(values) for run_id, values in losses.items()}
+    counts = _step_counts(session, run_ids)
     last_of_all = max(counts.values(), default=1) - 1
-    last = min(window.last if window.last is not None else last_of_all, last_of_all)
+    last = max(last_of_all if window.last is None else min(window.last, last_of_all), window.first + 1)
     points: dict[int, int] = {}
     parts: list[dict[str, Floats]] = []
-    for run_id, values in losses.items():
+    for run_id, values in _losses(session, run_ids):
         x = np.arange(len(values), dtype=np.float64)
-        places = thinning.kept(x, values, window.first, max(last, window.first + 1), window.width)
+        places = thinning.kept(x, values, window.first, last, window.width)
         part = {"step": x[places], "loss": values[places]}
         if smoothing > 0:
             part["smoothed"] = smoothed(values, smoothing)[places]
@@ -126,8 +128,8 @@ def of_steps(session: Session, run_ids: Sequence[int], window: Window, *, smooth
 
 def steps_of(session: Session, run_id: int, *, after: int = -1) -> Floats:
     """The training losses of one run's steps, float32, from the step after `after` on."""
-    losses = _losses(session, [run_id]).get(run_id, np.empty(0, np.float32))
-    return losses[after + 1 :]
+    found = dict(_losses(session, [run_id]))
+    return found[run_id][after + 1 :] if found else np.empty(0, np.float32)
 
 
 def smoothed(values: Floats, weight: float) -> Floats:
@@ -144,17 +146,18 @@ def smoothed(values: Floats, weight: float) -> Floats:
     return result
 
 
-def steps_per_epoch(runs: Sequence[Run]) -> dict[int, int | None]:
-    return {run.id: (run.facts or {}).get("steps_per_epoch") for run in runs}
+def _step_counts(session: Session, run_ids: Sequence[int]) -> dict[int, int]:
+    ends = func.max(StepBlock.first_step + func.length(StepBlock.losses) // _LOSS.itemsize)
+    query = select(StepBlock.run_id, ends).where(StepBlock.run_id.in_(run_ids)).group_by(StepBlock.run_id)
+    return {run_id: int(end) for run_id, end in session.execute(query)}
 
 
-def _losses(session: Session, run_ids: Sequence[int]) -> Mapping[int, Floats]:
-    """By run the losses of all its steps; a stretch that is missing is NaN."""
+def _losses(session: Session, run_ids: Sequence[int]) -> Iterator[tuple[int, Floats]]:
+    """Run by run the losses of all its steps, so that no more than one run's are held; a missing stretch is NaN."""
     query = select(StepBlock.run_id, StepBlock.first_step, StepBlock.losses).where(StepBlock.run_id.in_(run_ids))
-    blocks: dict[int, list[tuple[int, Floats]]] = {}
-    for run_id, first, losses in session.execute(query.order_by(StepBlock.run_id, StepBlock.first_step)):
-        blocks.setdefault(run_id, []).append((first, np.frombuffer(losses, "<f4")))
-    return {run_id: _joined(of_run) for run_id, of_run in blocks.items()}
+    rows = session.execute(query.order_by(StepBlock.run_id, StepBlock.first_step)).yield_per(_BLOCKS_AT_ONCE)
+    for run_id, blocks in groupby(rows, key=lambda row: row[0]):
+        yield run_id, _joined([(first, np.frombuffer(losses, _LOSS)) for _, first, losses in blocks])
 
 
 def _joined(blocks: Sequence[tuple[int, Floats]]) -> Floats:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app import columns
 from trainer import sources
 from trainer.config import OPTIONS
 from trainer.options import Option
@@ -85,7 +86,9 @@ def shown(name: str, value: Any) -> str:
 def _setting(name: str, configs: Sequence[Mapping[str, Any]]) -> Setting:
     option = OPTIONS[name]
     values = [_value(option, config) for config in configs]
-    return Setting(name=name, label=option.label, values=values, marks=[_mark(values[0], value) for value in values])
+    # Two networks have a width: their own settings are called after them, as in the table.
+    label = columns.COLUMNS[name].label if option.applies and option.applies[0] == "arch" else option.label
+    return Setting(name=name, label=label, values=values, marks=[_mark(values[0], value) for value in values])
 
 
 def _value(option: Option, config: Mapping[str, Any]) -> str:

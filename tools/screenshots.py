@@ -73,6 +73,8 @@ def make_runs(server: Server) -> dict[str, str]:
         "run-queued": f"/runs/{queued}",
         "mistakes": f"/runs/{first}?show=mistakes",
         "compare": f"/compare?runs={first}&runs={second}&runs={stopped}",
+        "compare-groups": f"/compare?runs={first},{second},{stopped}&show=val_accuracy&group=lr&x=time&smooth=0.6",
+        "report": f"/compare/report?runs={first},{second},{stopped}",
         "pair": f"/compare/images?runs={first}&runs={second}",
         "hard": f"/runs/{first}/hard",
         "try": f"/runs/{first}/try",
@@ -124,8 +126,10 @@ def shoot(browser: Browser, server: Server, out: Path, pages: dict[str, str]) ->
 def take(page: Page, url: str, path: Path) -> None:
     page.goto(url)
     page.wait_for_load_state("load")
-    if page.locator(".chart").count():
+    if page.locator("[data-plotly]").count():
         page.locator(".chart .main-svg").first.wait_for()
+    if page.locator("#comparison").count():
+        page.locator("figure:not([hidden]) .chart[data-curves]").last.wait_for()
     if page.locator("#file").count():
         picture = page.request.get(f"{url.partition('/runs')[0]}/datasets/fashion-mnist/val/images/0.png").body()
         page.locator("#file").set_input_files({"name": "boot.png", "mimeType": "image/png", "buffer": picture})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from tools.server import Server, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser
 
@@ -227,3 +229,41 @@ def test_a_comparison_is_no_wider_than_its_window(browser: Browser, stored: Serv
         wait_until(page, ALL_DRAWN)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), runs
     page.close()
+
+
+def test_a_saved_report_opens_from_the_disk_and_prints(browser: Browser, stored: Server, tmp_path: Path):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{stored.url}/compare?runs=1-12")
+    wait_until(page, ALL_DRAWN)
+    page.locator("#view [name=group]").select_option("optimizer")
+    page.get_by_role("link", name="Report").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save as one file").click()
+    saved = tmp_path / "report.html"
+    download.value.save_as(saved)
+    asked: list[str] = []
+    problems: list[str] = []
+    page = context.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: problems.append(message.text))
+    page.goto(saved.as_uri())
+    expect(page.locator("svg.curves")).to_have_count(4)
+    assert page.locator("svg.curves").first.evaluate("(svg) => svg.getBoundingClientRect().height") > 100
+    assert page.locator("#runs tbody tr").count() == 12
+    assert (asked, problems) == ([saved.as_uri()], [])
+    assert page.pdf().startswith(b"%PDF")
+    context.close()
+
+
+def test_a_run_of_many_steps_shows_them_all(page: Page, stored: Server):
+    """The first run of the store is a long one."""
+    steps = page.request.get(f"{stored.url}/api/v1/runs/1/steps").body()
+    assert len(steps) > 4 * 20_000
+    page.goto(f"{stored.url}/runs/1")
+    wait_until(page, f"document.getElementById('chart-steps').curves?.[0].y.length === {len(steps) // 4}")
+    values = "[...document.getElementById('chart-steps').curves[0].y.subarray(5000, 5100)]"
+    assert page.evaluate(values) == list(struct.unpack("<100f", steps[20_000:20_400]))
+    page.locator("#smooth").fill("0.9")
+    wait_until(page, "document.getElementById('chart-steps').curves.length === 2")
+    wait_until(page, "document.querySelector('#chart-loss .main-svg') !== null")

@@ -5,8 +5,8 @@ import { bound } from "../plot/thin.js";
 /** @typedef {import("../plot/thin.js").Numbers} Numbers */
 /** @typedef {{x: Numbers, y: Numbers}} Line */
 
-const PLACES = 400;
 /** Of a grid over an axis on which the curves' points do not lie at the same places. */
+const PLACES = 400;
 
 /**
  * @param {Line[]} lines @param {boolean} aligned whether their points lie at the same places, as epochs do

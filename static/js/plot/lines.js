@@ -16,8 +16,9 @@ import { exact, Scale, ticks } from "./ticks.js";
 export const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3], [14, 4]];
 const EDGE = { left: 58, right: 10, top: 8, bottom: 40 };
 const NEAR_PX = 30;
-const MARKED = 40;
 /** Points of a curve, up to which each has a dot. */
+const MARKED = 40;
+const MANY = 10;
 
 export class LineChart {
   #element;
@@ -34,6 +35,8 @@ export class LineChart {
   #scales = null;
   /** @type {{x: number, y: number} | null} */
   #pointer = null;
+  /** @type {string | null} the curve that the pointer made strong */
+  #pointed = null;
   /** @type {number | null} where a drag began */
   #grip = null;
   #onZoom;
@@ -199,7 +202,10 @@ export class LineChart {
   }
 
   #drawOver(context) {
-    if (!this.#pointer || !this.#scales) return this.#readout.hide();
+    if (!this.#pointer || !this.#scales) {
+      if (this.#pointed) this.strong = this.#pointed = null;
+      return this.#readout.hide();
+    }
     const { x, y } = this.#scales;
     const { x: across } = this.#pointer;
     if (this.#grip !== null) return this.#drawGrip(context, across);
@@ -218,6 +224,8 @@ export class LineChart {
       context.fill();
     }
     const near = lines.find((line) => line.near);
+    // Of many curves the one that is pointed at comes forward: ten colours do not tell a hundred apart.
+    if (this.#content.curves.length > MANY) this.strong = this.#pointed = near?.key ?? null;
     const title = near ? near.at : value;
     if (!lines.length) return this.#readout.hide();
     this.#readout.show(`${this.#content.xLabel} ${exact(this.#content.xKind ?? "number", title)}`, lines, across, this.#base.width);
