@@ -33,7 +33,7 @@ from trainer.ingest import convert, findings, guess
 from trainer.ingest.contract import Choices, Upload, as_json
 
 MEMORY = 2 << 30
-"""Bytes of address space; what it needs is a tenth of that, and a file that makes it want more is a bad one."""
+"""Bytes on top of what the libraries hold. It needs a tenth of that; a file that makes it want more is a bad one."""
 PROCESSOR_S = 4 * 3600
 """Seconds of a processor: an archive of millions of pictures takes less than one hour."""
 _EVERY_S = 0.2
@@ -61,9 +61,23 @@ class Asked:
 
 def limit() -> None:
     """What a file may make this process take."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    held = _addresses()
+    if held is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_S, PROCESSOR_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _addresses() -> int | None:
+    """Bytes of address space that are taken already: with many processors, numpy's library alone reserves gigabytes.
+
+    None where the system does not tell, and then does not limit them either.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except FileNotFoundError:
+        return None
+    return pages * resource.getpagesize()
 
 
 def answer(question: dict[str, Any], asked: Asked) -> dict[str, Any]:

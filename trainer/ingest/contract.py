@@ -191,7 +191,10 @@ class Guess:
     unsure: Mapping[str, str] = field(default_factory=dict)
     """By name of a choice: why it has to be asked. The filled-in value is no more than the likeliest."""
     notes: tuple[str, ...] = ()
-    """What the user should know, e.g. how many images will be resized."""
+    """What the user should know, e.g. which files are left out."""
+    plan: object = None
+    """What the reader keeps of it for the conversion that follows: to read its names again, a packed tar would have to
+    be unpacked as a whole. It does not leave the process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +252,7 @@ def as_json(value: Any) -> dict[str, Any]:
 
     found = {item.name: getattr(value, item.name) for item in fields(value)}
     if isinstance(value, Guess):
+        del found["plan"]
         found |= {
             "choices": value.choices.to_dict(),
             "parts": [asdict(part) for part in value.parts],

@@ -77,13 +77,15 @@ def guess(files: Sequence[Upload], choices: Choices) -> Guess:
         sample=Sample(np.stack(images), tuple(shown[name] for name, _ in seen.pictures)),
         unsure={} if choices.size else _why_size(sizes, size),
         notes=tuple(_notes(tree)),
+        plan=tree,
     )
 
 
 def blocks(files: Sequence[Upload], found: Guess) -> Iterator[Block]:
     """Raises `IngestError` that names the entry."""
     upload, choices = _one(files), found.choices
-    tree = _tree(upload)
+    tree = found.plan
+    assert isinstance(tree, _Tree)  # noqa: S101 - a guess of this kind has it
     assert choices.size is not None  # noqa: S101 - a guess fills them in
     assert choices.channels is not None  # noqa: S101
     most = max(1, _BLOCK // int(np.prod(found.shape)))
@@ -207,16 +209,19 @@ def _look(upload: Upload, tree: _Tree) -> _Seen:
     """At some of each class, for training."""
     seen, counts = _Seen(), tree.counts["train"]
     most = max(1, min(_OF_A_CLASS, _LOOKED_AT // len(counts)))
+    wanted = min(_LOOKED_AT, sum(min(most, count) for count in counts.values()))
     # Evenly spread: the first images of a folder are often alike.
     steps = {name: max(1, count // most) for name, count in counts.items()}
     passed: Counter[str] = Counter()
     for entry, split, name in _images(upload, tree):
-        if split != "train" or len(seen.pictures) == _LOOKED_AT:
+        if split != "train":
             continue
         passed[name] += 1
         if (passed[name] - 1) % steps[name] == 0 and seen.of[name] < most:
             seen.of[name] += 1
             seen.pictures.append((name, decoded(entry.read(), file=upload.filename, entry=entry.name)))
+        if len(seen.pictures) == wanted:
+            break
     return seen
 
 

@@ -30,7 +30,7 @@ from trainer.ingest.contract import (
     Upload,
 )
 from trainer.ingest.names import WHOLE, class_name, in_order, renamed
-from trainer.ingest.parts import assigned
+from trainer.ingest.parts import Parts, assigned
 from trainer.ingest.pictures import Looks, likeliest_shape, looks
 from trainer.ingest.writing import Block
 
@@ -74,14 +74,14 @@ Rows = tuple[list[str], Bytes]
 def guess(files: Sequence[Upload], choices: Choices) -> Guess:
     """From the first lines of each file. Raises `IngestError`."""
     parts = assigned(files, choices)
-    train = _layout(parts.train, choices)
+    train, val = _layouts(parts, choices)
     head = _head(parts.train, train)
     if not head[0]:
         raise IngestError(f"has no rows{' but its header' if train.header else ''}.", file=train.name)
     unsure: dict[str, str] = dict(parts.unsure)
     shape, layout = _shape(train, head[1], choices, unsure)
-    if parts.val:
-        _check_same(train, _layout(parts.val, choices), parts.val)
+    if val:
+        _check_same(train, val)
     if choices.label is None and not _label_is_told(train):
         unsure["label"] = "No column is named label, so the first is taken to hold the class."
     seen = in_order(set(head[0]))
@@ -115,10 +115,10 @@ def blocks(files: Sequence[Upload], found: Guess) -> Iterator[Block]:
     """All images. Raises `IngestError` with file, line and column."""
     choices, before = found.choices, 0
     parts = assigned(files, choices)
-    for split, upload in (("train", parts.train), ("val", parts.val)):
-        if upload is None:
+    train, val = _layouts(parts, choices)
+    for split, upload, layout in (("train", parts.train, train), ("val", parts.val, val)):
+        if upload is None or layout is None:
             continue
-        layout = _layout(upload, choices)
         rows = 0
         for position, (labels, pixels) in read(upload, layout):
             rows += len(labels)
@@ -138,6 +138,23 @@ def arranged(pixels: Bytes, shape: tuple[int, int, int], layout: str | None) -> 
 
 
 # ---------------------------------------------------------------- what the first lines tell
+
+
+def _layouts(parts: Parts, choices: Choices) -> tuple[Layout, Layout | None]:
+    """Of both files. What is chosen is said of the training file; the other may lack its header, or have its columns
+    in another order.
+    """
+    train = _layout(parts.train, choices)
+    if parts.val is None:
+        return train, None
+    guessed = _layout(parts.train, replace(choices, header=None))
+    if (guessed.header is None) == (train.header is None):
+        choices = replace(choices, header=None)
+    val = _layout(parts.val, replace(choices, label=train.label))
+    name = train.header[train.label] if train.header else None
+    if name and val.header and val.header.count(name) == 1:
+        return train, _layout(parts.val, replace(choices, label=val.header.index(name)))
+    return train, val
 
 
 def _layout(upload: Upload, choices: Choices) -> Layout:
@@ -227,12 +244,12 @@ def _shape(layout: Layout, pixels: Bytes, choices: Choices, unsure: dict[str, st
     return shape, found.layout
 
 
-def _check_same(train: Layout, val: Layout, upload: Upload) -> None:
-    if val.columns != train.columns:
+def _check_same(train: Layout, val: Layout) -> None:
+    if len(val.pixels) != len(train.pixels):
         problem = (
             f"has {val.columns:,} columns, but {legible(train.name)} has {train.columns:,}. Are its labels missing?"
         )
-        raise IngestError(problem, file=upload.filename, line=1)
+        raise IngestError(problem, file=val.name, line=1)
 
 
 def _shown_columns(layout: Layout) -> Text:

@@ -206,6 +206,15 @@ def test_test_images_without_labels_are_told_as_such(bench: Bench):
     assert "test.csv, line 1: has 4 columns, but train.csv has 5. Are its labels missing?" in str(error)
 
 
+def test_the_other_file_may_lack_a_header_or_have_its_columns_in_another_order(bench: Bench):
+    train = bench.file("train.csv", GOOD)
+    for text in ("1,10,20,30,40\n0,50,60,70,80\n", "a,b,c,d,label\n10,20,30,40,1\n50,60,70,80,0\n"):
+        bench.out = bench.out.with_name(f"out{len(text)}")
+        made = bench.made(train, bench.file("test.csv", text))
+        assert made.images["val"].reshape(2, 4).tolist() == [[10, 20, 30, 40], [50, 60, 70, 80]]
+        assert made.labels["val"].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("choices", "field"),
     [
