@@ -31,6 +31,9 @@ function listen() {
     if (form.matches("[data-corrections]")) {
       event.preventDefault();
       void send(form, /** @type {SubmitEvent} */ (event).submitter);
+    } else if (form.matches("[data-keep]")) {
+      // A second click would ask for an upload that the first has made a data set of.
+      /** @type {HTMLButtonElement} */ (form.querySelector("[type=submit]")).disabled = true;
     }
   });
 }
@@ -58,6 +61,8 @@ async function show(answer) {
     if (field?.closest("[data-keep]")) field.value = value;
   }
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  const said = /** @type {HTMLElement} */ (document.querySelector("[data-said]"));
+  said.textContent = review().querySelector("h1")?.textContent ?? "";
 }
 
 /** @param {number} share */

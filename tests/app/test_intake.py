@@ -250,3 +250,36 @@ def test_a_plain_form_that_breaks_off_leaves_nothing(tmp_path: Path, clock: Fake
     with pytest.raises(ClientDisconnect):
         anyio.run(receive_form, request, uploads, "me")
     assert list(uploads.folder.iterdir()) == []
+
+
+def in_colour(layout: str, count: int = 40) -> bytes:
+    """Smooth colour images of 12 x 12 pixels, each class of its own colour, the pixels interleaved or planar."""
+    lines, ramp = [], np.linspace(0, 255, 12 * 12).reshape(12, 12, 1)
+    for n in range(count):
+        tint = np.eye(3)[n % 3] * 0.8 + 0.2
+        image = (ramp * tint + n % 7).clip(0, 255).astype(int)
+        pixels = image if layout == "interleaved" else image.transpose(2, 0, 1)
+        lines.append(",".join(map(str, [n % 3, *pixels.ravel().tolist()])))
+    return "\n".join(lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "planar"])
+def test_the_order_of_colours_is_asked_for_and_followed(client: TestClient, home_with_data: Settings, layout: str):
+    address = upload(client, ("colour.csv", in_colour(layout)))
+    assert reading(client, address)["converted"]["shape"] == [12, 12, 3]
+    assert 'id="field-layout"' in client.get(page_of(address)).text
+    client.post(page_of(address), data={"layout": layout})
+    assert reading(client, address)["converted"]["choices"]["layout"] == layout
+    first = np.load(next(home_with_data.uploads_dir.glob("*/converted")) / "train-images.npy")[0]
+    assert len({tuple((pixel / max(1, pixel.max())).round(1)) for pixel in first.reshape(-1, 3)[60:]}) <= 3
+
+
+def test_which_of_two_files_is_for_validation_can_be_chosen(client: TestClient, data_dir: Path):
+    files = ("one.csv", as_csv(data_dir, 60)), ("two.csv", as_csv(data_dir, 40, first=60))
+    address = upload(client, *files)
+    assert sum(reading(client, address)["converted"]["val"]) == 40
+    page = client.get(page_of(address)).text
+    assert "could not be told from the files" in page
+    client.post(page_of(address), data={"val_file": "one.csv"})
+    assert sum(reading(client, address)["converted"]["val"]) == 60
+    assert 'id="field-val_fraction"' not in client.get(page_of(address)).text
