@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from app.schemas import RunOut
 
 FOLDED = "config_key"
 """The group in which the seeds of one configuration are one row."""
+STARRED = "-starred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,9 @@ def page(session: Session, query: Query, layout: Layout, *, now: datetime) -> di
     """What the template needs, in as many statements for ten thousand runs as for ten."""
     matching = listing.total(session, query, now=now)
     total = grouping.total(session, query, now=now) if query.group else matching
+    pages = max(1, -(-total // PAGE_SIZE))
+    # The last page may have gone since the address was made.
+    query = replace(query, page=min(query.page, pages))
     layout = _with_names(layout) if query.group else layout
     return {
         "query": query,
@@ -106,9 +110,10 @@ def page(session: Session, query: Query, layout: Layout, *, now: datetime) -> di
         "groups": folded(session, query, layout, total, now=now) if query.group else [],
         "total": total,
         "matching": matching,
-        "pages": max(1, -(-total // PAGE_SIZE)),
+        "pages": pages,
         "counts": listing.counts(session, query.archived),
         "chips": chips(query),
+        "starred_url": None if query.sort.startswith(STARRED) else query.url(sort=f"{STARRED},{query.sort}", page=1),
         "rows_url": query.url("/runs/rows"),
         "stream_url": f"/api/v1/events?after={metrics.cursor(session)}",
     }

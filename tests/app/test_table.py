@@ -62,6 +62,11 @@ def test_the_page_shows_what_its_address_says(client: TestClient, store: Databas
     assert page.count('<rect width="100%"') >= 1
 
 
+def test_a_page_beyond_the_last_is_the_last(client: TestClient, store: Database):
+    assert names(client.get("/runs?page=99&sort=lr").text) == names(client.get("/runs?sort=lr").text) != []
+    assert len(groups(client.get("/runs?page=99&group=lr").text)) == 3
+
+
 def test_chips_take_one_condition_away_each(client: TestClient, store: Database):
     page = client.get("/runs?filter=tag+%3D+sweep+and+lr+<+0.2&q=seed").text
     chips = [unescape(href) for href in re.findall(r'class="chip" href="([^"]*)"', page)]

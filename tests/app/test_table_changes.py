@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,6 +92,9 @@ def test_many_runs_are_changed_at_once_with_a_word_on_each_that_is_not(client: T
     assert bulk(client, "untag", 1, tag="sweep") == ("1 untagged.", [1])
     assert client.get("/api/v1/runs/1").json()["tags"] == ["kept"]
     assert bulk(client, "star", 1, 2)[1] == [1, 2]
+    starred_first = unescape(re.findall(r'href="([^"]*)">Starred first', client.get("/runs?sort=lr,-name").text)[0])
+    assert starred_first == "/runs?sort=-starred%2Clr%2C-name"
+    assert re.findall(r'data-run-id="(\d)"', client.get(starred_first).text)[:3] == ["2", "1", "3"]
     assert bulk(client, "archive", 4)[0] == "1 archived."
     assert client.get("/api/v1/runs").json()["total"] == 4
     assert client.get("/api/v1/runs?archived=only").json()["runs"][0]["name"] == "broken"
@@ -180,4 +184,4 @@ def test_the_table_asks_as_often_for_many_runs_as_for_few(
         add(store, clock, f"more {number}", lr=0.001 * (number + 1), tags=(f"t{number}",))
     statements.clear()
     client.get(path)
-    assert 0 < len(statements) == few <= 9
+    assert 0 < len(statements) == few <= 10
