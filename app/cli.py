@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_user_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    user = commands.add_parser("user", help="who may sign in: add, list, password, token, sign-out, remove")
+    user = commands.add_parser("user", help="who may sign in: add, list, role, password, token, sign-out, remove")
     actions = user.add_subparsers(required=True, metavar="ACTION", dest="action")
     add = actions.add_parser("add", help="a new user; the password is asked for, or read from standard input")
     add.add_argument("--role", choices=[str(role) for role in Role], default="trainer")
@@ -69,7 +69,9 @@ def _add_user_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
         "sign-out": "end all sign-ins and API tokens",
         "remove": "remove the user",
     }
-    for parser in (add, *(actions.add_parser(name, help=text) for name, text in described.items())):
+    role = actions.add_parser("role", help="change what the user may do")
+    role.add_argument("--role", choices=[str(role) for role in Role], required=True)
+    for parser in (add, role, *(actions.add_parser(name, help=text) for name, text in described.items())):
         parser.add_argument("name", metavar="NAME")
     actions.add_parser("list", help="all users and their roles")
     user.set_defaults(run=_user)

@@ -117,17 +117,18 @@ def api_token(session: Session, user: str, *, now: datetime) -> str:
 
 def who_has(session: Session, secret: str, *, now: datetime, token: str = "") -> Identity | None:
     """Whose cookie or API token this is; None where it is nobody's or has expired."""
+    digest = _digest(secret, token)
     row = session.execute(
-        select(SignIn, User.role)
+        select(SignIn.user, User.role)
         .outerjoin(User, SignIn.user == User.name)
-        .where(SignIn.digest == _digest(secret, token), SignIn.expires_at.is_(None) | (SignIn.expires_at > now))
+        .where(SignIn.digest == digest, SignIn.expires_at.is_(None) | (SignIn.expires_at > now))
     ).one_or_none()
     if row is None:
         return None
-    found, role = row
-    if found.user is None:
-        return Identity(TOKEN_BEARER.name, TOKEN_BEARER.role, found.digest)
-    return Identity(found.user, Role(role), found.digest)
+    name, role = row
+    if name is None:
+        return Identity(TOKEN_BEARER.name, TOKEN_BEARER.role, digest)
+    return Identity(name, Role(role), digest)
 
 
 def still_in(session: Session, identity: Identity, *, now: datetime) -> bool:

@@ -49,6 +49,9 @@ def _change(db: Database, parsed: argparse.Namespace) -> str:
             case "password":
                 people.set_password(session, name, password)
                 said = f"{name} has a new password and is signed out everywhere."
+            case "role":
+                people.set_role(session, name, Role(parsed.role))
+                said = f"{name} is {parsed.role} now."
             case "token":
                 said = people.api_token(session, name, now=now)
             case "sign-out":

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.errors import DataError, DataMissing
+from trainer.errors import DataError, DataMissing, within
 from trainer.ingest.contract import Upload
 from trainer.ingest.lines import blocks
 from trainer.ingest.table import Layout, decoded, read, split_cells
@@ -60,13 +60,13 @@ def files(data_dir: Path, name: str) -> tuple[Path, Path | None]:
     train, val = _matching(folder, ("train",)), _matching(folder, ("val", "test"))
     if not train:
         raise DataMissing(
-            f"There is no CSV file with train in its name in {folder}. "
+            f"There is no CSV file with train in its name in {within(folder)}. "
             "Put one there, and one with val or test in its name, and start again."
         )
     for found, kind in ((train, "train"), (val, "val or test")):
         if len(found) > 1:
             several = ", ".join(path.name for path in found)
-            raise DataError(f"{folder} has several files with {kind} in their names ({several}); keep one.")
+            raise DataError(f"{within(folder)} has several files with {kind} in their names ({several}); keep one.")
     return train[0], val[0] if val else None
 
 

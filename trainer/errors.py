@@ -18,6 +18,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
+
+
+def within(path: Path) -> str:
+    """A path as messages name it: its end. They are shown to people who need not know where a server keeps its data."""
+    return "/".join(path.parts[-3:])
 
 
 class TrainerError(Exception):

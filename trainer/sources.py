@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trainer import csv_images, store
-from trainer.errors import DataError, DataMissing
+from trainer.errors import DataError, DataMissing, within
 
 Split = Literal["train", "val"]
 
@@ -63,9 +63,9 @@ def load(dataset: str, split: Split, data_dir: Path, *, csv_shape: str | None = 
     images = read_idx(folder / f"{_PREFIX[split]}-images-idx3-ubyte", dimensions=3)
     labels = read_idx(folder / f"{_PREFIX[split]}-labels-idx1-ubyte", dimensions=1)
     if len(images) != len(labels):
-        raise DataError(f"{folder} holds {len(images):,} images but {len(labels):,} labels for {split}.")
+        raise DataError(f"{within(folder)} holds {len(images):,} images but {len(labels):,} labels for {split}.")
     if len(labels) and int(labels.max()) >= len(FASHION_MNIST):
-        raise DataError(f"{folder} has a label {int(labels.max())}; Fashion-MNIST's go from 0 to 9.")
+        raise DataError(f"{within(folder)} has a label {int(labels.max())}; Fashion-MNIST's go from 0 to 9.")
     return ImageSet(images[..., np.newaxis], labels.astype(np.int64), FASHION_MNIST)
 
 
@@ -125,13 +125,14 @@ def read_idx(path: Path, *, dimensions: int) -> np.ndarray[Any, np.dtype[np.uint
             size = file.seek(0, 2)
     except FileNotFoundError:
         raise DataMissing(
-            f"Fashion-MNIST is not on this machine: {path} is missing. Run `make data`, or `fitroom data`, to fetch it."
+            f"Fashion-MNIST is not on this machine: {within(path)} is missing. "
+            "Run `make data`, or `fitroom data`, to fetch it."
         ) from None
     if len(head) < 4 + 4 * dimensions or head[:4] != bytes((0, 0, _UBYTE, dimensions)):
-        raise DataError(f"{path} is not an IDX file of {dimensions} dimensions. Delete it and run `make data`.")
+        raise DataError(f"{within(path)} is not an IDX file of {dimensions} dimensions. Delete it and run `make data`.")
     shape = struct.unpack(f">{dimensions}I", head[4:])
     if size != len(head) + int(np.prod(shape)):
-        raise DataError(f"{path} is cut short or too long. Delete it and run `make data`.")
+        raise DataError(f"{within(path)} is cut short or too long. Delete it and run `make data`.")
     if 0 in shape:
         return np.zeros(shape, np.uint8)
     return np.memmap(path, np.uint8, "r", offset=len(head), shape=shape)

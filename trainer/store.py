@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from trainer.errors import DataError, DataMissing
+from trainer.errors import DataError, DataMissing, within
 from trainer.ingest.contract import Converted
 
 PREFIX = "set:"
@@ -162,7 +162,7 @@ class Store:
         """The place of the next version, whose number is noted before it is used."""
         folder = self.folder / name
         if folder.is_symlink():
-            raise DataError(f"{folder} is a link; data sets are not kept behind one.")
+            raise DataError(f"{within(folder)} is a link; data sets are not kept behind one.")
         folder.mkdir(exist_ok=True)
         noted = folder / "newest"
         last = int(noted.read_text()) if noted.exists() else 0

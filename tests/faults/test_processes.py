@@ -273,9 +273,10 @@ def test_users_are_added_listed_and_removed_in_the_terminal(tmp_path: Path):
     assert "10 to 1,024" in run("user", "add", "ann", typed="short\n").stderr
     assert "may sign in as viewer" in run("user", "add", "ann", "--role", "viewer", typed="long enough 1\n").stdout
     assert run("user", "list").stdout.split() == ["ann", "viewer"]
+    assert run("user", "role", "ann", "--role", "admin").stdout == "ann is admin now.\n"
     assert run("user", "token", "ann").stdout.startswith("u.")
     assert run("user", "sign-out", "ann").returncode == 0
     assert "no user bob" in run("user", "remove", "bob").stderr
     assert run("user", "remove", "ann").returncode == 0
     told = run("audit").stdout.splitlines()
-    assert [line.split()[3] for line in told] == ["remove", "sign-out", "token", "add"]
+    assert [line.split()[3] for line in told] == ["remove", "sign-out", "token", "role", "add"]
