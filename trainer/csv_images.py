@@ -23,7 +23,7 @@ import numpy as np
 from trainer.errors import DataError, DataMissing, within
 from trainer.ingest.contract import Upload
 from trainer.ingest.lines import blocks
-from trainer.ingest.table import Layout, decoded, read, split_cells
+from trainer.ingest.rows import Layout, decoded, read, split_cells
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]

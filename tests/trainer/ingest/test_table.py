@@ -10,7 +10,7 @@ import pytest
 
 from tests.trainer.ingest.conftest import idx, table, zipped
 from trainer.ingest import Choices, convert, guess
-from trainer.ingest.table import plain_rows
+from trainer.ingest.rows import Layout, plain_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,8 +238,6 @@ def test_arithmetic_and_cell_by_cell_read_the_same(bench: Bench, real: ImageSet)
 
 
 def test_a_block_that_is_not_plain_is_left_to_the_other_reader():
-    from trainer.ingest.table import Layout
-
     layout, columns = Layout("a", ",", None, 3, 0, frozenset()), np.array([1, 2])
     assert plain_rows(b"1,2,3\n4,55,255\n", layout, columns) is not None
     for data in (
