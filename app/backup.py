@@ -25,6 +25,7 @@ from app import runs
 from app.clock import utc_now
 from app.config import Settings
 from app.db import Database
+from app.locks import lock_file
 from app.schema import SchemaError, migrate, schema_state
 
 DATABASE, RUNS, DATA = "fitroom.db", "runs", "data"
@@ -67,7 +68,6 @@ def restore(settings: Settings, source: Path) -> int:
 
     Runs that trained when it was made wait in the queue, and go on from their checkpoints.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
     with _alone(settings):
         if settings.database.exists():
             raise BackupError(
@@ -175,7 +175,7 @@ def _alone(settings: Settings) -> Iterator[None]:
     """Nobody serves this home or works on it while the block runs. Raises `BackupError`."""
     with contextlib.ExitStack() as held:
         for lock, who in ((settings.serve_lock, "is being served"), (settings.workers_lock, "has workers")):
-            file = held.enter_context(lock.open("a+"))
+            file = held.enter_context(lock_file(lock))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

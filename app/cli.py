@@ -13,6 +13,7 @@ from pathlib import Path
 from app import logs
 from app.clock import utc_now
 from app.config import Settings, SettingsError, load_settings
+from app.locks import HomeError, lock_file
 from app.models import Role
 from app.schema import SchemaError, migrate, opened
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"fitroom: {error}", file=sys.stderr)
         return 2
-    except SchemaError as error:
+    except (SchemaError, HomeError) as error:
         print(f"fitroom: {error}", file=sys.stderr)
         return 1
 
@@ -129,7 +130,9 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
     # Until it has claimed a run it holds nothing to give back, and loading torch takes seconds: end at once.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
-    migrate(settings.database)
+    # What is wrong with the home or its database is said before that, too.
+    with lock_file(settings.workers_lock):
+        migrate(settings.database)
     from app.worker_main import main as work
 
     return work(settings, parent=parsed.parent)

@@ -119,7 +119,14 @@ def _database(settings: Settings) -> list[Check]:
         state = schema_state(path)
         damage = _damage(path)
     except (SchemaError, sqlite3.Error) as error:
-        return [Check("database", "fail", str(error), "Put a backup in its place, or move it away to begin anew.")]
+        return [
+            Check(
+                "database",
+                "fail",
+                str(error),
+                "Put a backup in its place (move it away, then `fitroom restore FILE`), or begin anew.",
+            )
+        ]
     if damage:
         return [Check("database", "fail", f"{path}: {damage}", "Put a backup in its place.")]
     if not state.up_to_date:

@@ -123,7 +123,8 @@ def _looking_at(database: Path) -> Iterator[Connection]:
         if isinstance(getattr(error, "orig", None), sqlite3.DatabaseError):
             raise SchemaError(
                 f"{database} cannot be read ({error.orig}). "  # type: ignore[attr-defined]
-                "Put a backup in its place, or move it away to start with an empty one."
+                "Put a backup in its place (move it away, then `fitroom restore FILE`), or move it away to start with "
+                "an empty one."
             ) from error
         raise
     finally:

@@ -10,13 +10,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import IO
 
 import uvicorn
 
 from app.access import is_loopback
 from app.config import Settings, with_token
 from app.db import Database
+from app.locks import lock_file
 from app.main import create_app
 from app.state import State
 from app.supervisor import Supervisor
@@ -126,7 +126,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def _owned(settings: Settings) -> Iterator[None]:
     """Hold the home for this server; the lock goes with the process, however it ends. Raises `AlreadyServed`."""
-    with _lock_file(settings) as file:
+    with lock_file(settings.serve_lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -136,13 +136,3 @@ def _owned(settings: Settings) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def _lock_file(settings: Settings) -> IO[str]:
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        return settings.serve_lock.open("a+")
-    except OSError as error:
-        raise OSError(
-            f"cannot write in {settings.home}: {error.strerror}. Name a folder of yours in FITROOM_HOME."
-        ) from error

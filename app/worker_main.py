@@ -15,6 +15,7 @@ from app import workers
 from app.clock import utc_now
 from app.config import Settings
 from app.db import Database
+from app.locks import lock_file
 from app.schema import migrate
 from app.worker import Worker
 from trainer import devices
@@ -53,7 +54,6 @@ def _leave(db: Database, name: str) -> None:
 @contextmanager
 def _at_work(settings: Settings) -> Iterator[None]:
     """Hold the home together with all other workers: `fitroom restore` asks whether anybody does."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with settings.workers_lock.open("a") as file:
+    with lock_file(settings.workers_lock) as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield

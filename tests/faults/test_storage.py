@@ -109,10 +109,12 @@ def fill(ballast: Path) -> None:
 def test_a_home_that_cannot_be_written_is_refused_in_words(tmp_path: Path):
     home = tmp_path / "home"
     with mounted(home, "-t", "tmpfs", "-o", "ro", "none"):
-        served = fitroom(home, "serve")
-    assert served.returncode == 1
-    assert "Read-only file system. Name a folder of yours in FITROOM_HOME." in served.stderr
-    assert "Traceback" not in served.stderr
+        refused = [fitroom(home, *command) for command in (["serve"], ["worker"], ["restore", "backup.tar"])]
+    for done in refused:
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"fitroom: cannot write in {home}: Read-only file system. Name a folder of yours in FITROOM_HOME.\n"
+        )
 
 
 @pytest.mark.parametrize(
