@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from app.config import ROOT
 
 Progress = Callable[[int, int], None]
+SILENT_S = 900.0
+"""Without a line for so long it is taken to have lost itself in what it was given."""
 
 
 class ChildEnded(Exception):
@@ -24,7 +27,8 @@ class Child:
     It ends by itself when the server does: its standard input closes.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, *, silent_s: float = SILENT_S) -> None:
+        self._silent_s = silent_s
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
@@ -39,18 +43,38 @@ class Child:
     def ask(self, question: dict[str, Any], progress: Progress = lambda *_: None) -> dict[str, Any]:
         """The answer; lines of {"progress": [done, total]} before it are handed on. Raises `ChildEnded`."""
         assert self._process.stdin is not None  # noqa: S101 - opened as a pipe above
-        assert self._process.stdout is not None  # noqa: S101
         try:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
             self._process.stdin.flush()
-            for line in self._process.stdout:
+            for line in self._lines():
                 answer: dict[str, Any] = json.loads(line)
                 if "progress" not in answer:
                     return answer
                 progress(*answer["progress"])
+        except TimeoutError:
+            self.end()
+            raise ChildEnded(f"It was given up: nothing was heard of it for {self._silent_s / 60:g} minutes.") from None
         except (OSError, ValueError) as error:
             raise ChildEnded(f"The process that was to do it gave no answer: {error}.") from error
         raise ChildEnded(f"The process that was to do it ended unexpectedly (status {self._process.wait()}).")
+
+    def _lines(self) -> Iterator[bytes]:
+        """Until it ends. Raises TimeoutError."""
+        assert self._process.stdout is not None  # noqa: S101 - opened as a pipe above
+        parts: list[bytes] = []
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while selector.select(self._silent_s):
+                part = os.read(self._process.stdout.fileno(), 1 << 16)
+                if not part:
+                    return
+                # An answer with pictures in it is some megabytes: its parts are joined once.
+                *ends, rest = part.split(b"\n")
+                for end in ends:
+                    yield b"".join([*parts, end])
+                    parts = []
+                parts.append(rest)
+        raise TimeoutError
 
     def end(self) -> None:
         """At once; whoever waits for an answer gets `ChildEnded`."""
