@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import event as sqlalchemy_event
 
-from app import metrics, runs
+from app import metrics, pages, runs
 from app.db import Database
 from app.models import EpochPredictions
 from tests.app import factories
@@ -454,3 +454,13 @@ def test_every_address_of_a_stylesheet_or_module_leads_somewhere(client: TestCli
                 if address.endswith((".js", ".css")) and "plotly" not in address:
                     todo.append(address)
     assert any(address.endswith("js/curves.js") for address in seen)
+
+
+def test_a_page_names_all_modules_that_it_needs():
+    """What it did not name would be fetched one after the other."""
+    folder = pages.STATIC / "js"
+    named = {address.rpartition("/js/")[2] for address in pages.modules("js/compare.js")}
+    assert {"compare.js", "compare/curves.js", "plot/lines.js", "plot/thin.js", "colors.js", "hub.js"} <= named
+    imports = re.compile(r'^import .*from "(.+)";', re.MULTILINE)
+    wanted = [(folder / name).parent / path for name in named for path in imports.findall((folder / name).read_text())]
+    assert {str(path.resolve().relative_to(folder)) for path in wanted} <= named

@@ -231,6 +231,17 @@ def test_a_comparison_is_no_wider_than_its_window(browser: Browser, stored: Serv
     page.close()
 
 
+def test_a_run_that_trains_grows_on_the_page(page: Page, server: Server):
+    run_id = server.submit(train_size=1024, val_size=200, batch_size=128, epochs=2, name="growing")
+    page.goto(f"{server.url}/compare?runs={run_id}&x=time")
+    server.wait_for(run_id, "finished")
+    wait_until(page, "document.getElementById('chart-val_loss').curves?.[0]?.x.length === 2")
+    seconds = page.evaluate("[...document.getElementById('chart-val_loss').curves[0].x]")
+    first, second = (row["seconds"] for row in server.get(f"/api/v1/runs/{run_id}/metrics")["epochs"])
+    assert seconds == pytest.approx([first, first + second])
+    expect(page.locator(".compared-runs .badge")).to_have_text("finished")
+
+
 def test_a_saved_report_opens_from_the_disk_and_prints(browser: Browser, stored: Server, tmp_path: Path):
     context = browser.new_context()
     page = context.new_page()

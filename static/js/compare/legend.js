@@ -1,6 +1,6 @@
 // The one legend of all charts: a click isolates a curve, another brings all back, with Ctrl or Shift each is switched.
 
-import { DASHES } from "../plot/lines.js";
+import { DASHES } from "../plot/draw.js";
 
 /** @typedef {{key: string, label: string, token: string, dash: number}} Entry */
 

@@ -3,21 +3,20 @@
 
 import { color } from "../colors.js";
 import { Canvas } from "./canvas.js";
+import { drawAxes, drawBand, drawCurve, EDGE } from "./draw.js";
 import { Readout } from "./readout.js";
-import { bound, kept } from "./thin.js";
-import { exact, Scale, ticks } from "./ticks.js";
+import { bound } from "./thin.js";
+import { exact, Scale } from "./ticks.js";
 
 /** @typedef {import("./thin.js").Numbers} Numbers */
 /** @typedef {import("./ticks.js").Kind} Kind */
 /** @typedef {{key: string, label: string, x: Numbers, y: Numbers, token: string, dash?: number, faint?: boolean}} Curve a faint one is not read */
 /** @typedef {{key: string, x: Numbers, low: Numbers, high: Numbers, token: string}} Band */
+/** @typedef {"plain" | "strong" | "back"} Strength beside the others */
 /** @typedef {{curves: Curve[], bands?: Band[], xKind?: Kind, xLabel: string, yKind: Kind, log?: boolean, extent?: [number, number] | null}} Content */
 
-export const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3], [14, 4]];
-const EDGE = { left: 58, right: 10, top: 8, bottom: 40 };
 const NEAR_PX = 30;
-/** Points of a curve, up to which each has a dot. */
-const MARKED = 40;
+/** Curves, from which on the one that is pointed at comes forward: ten colours do not tell a hundred apart. */
 const MANY = 10;
 
 export class LineChart {
@@ -90,14 +89,19 @@ export class LineChart {
     const x = this.#xScale(width);
     const y = this.#yScale(x, height);
     this.#scales = { x, y };
-    this.#drawAxes(context, x, y, width, height);
+    context.font = `12px ${getComputedStyle(this.#element).fontFamily}`;
+    drawAxes(context, x, y, this.#content, { width, height });
     context.save();
     context.beginPath();
     context.rect(EDGE.left, EDGE.top - 1, width - EDGE.left - EDGE.right, height - EDGE.top - EDGE.bottom + 2);
     context.clip();
-    for (const band of this.#content.bands ?? []) this.#drawBand(context, band, x, y);
-    for (const curve of this.#content.curves) if (curve.key !== this.#strong) this.#drawCurve(context, curve, x, y);
-    for (const curve of this.#content.curves) if (curve.key === this.#strong) this.#drawCurve(context, curve, x, y);
+    const strength = (/** @type {string} */ key) => (this.#strong === null ? "plain" : this.#strong === key ? "strong" : "back");
+    for (const band of this.#content.bands ?? []) drawBand(context, band, x, y, this.columns, strength(band.key));
+    for (const strong of [false, true]) {
+      for (const curve of this.#content.curves) {
+        if ((curve.key === this.#strong) === strong) drawCurve(context, curve, x, y, this.columns, strength(curve.key));
+      }
+    }
     context.restore();
     this.#element.dataset.curves = String(this.#content.curves.filter((curve) => !curve.faint).length);
     // Benchmarks read these: what a drawing takes, and when curves were first on the canvas.
@@ -135,72 +139,6 @@ export class LineChart {
     return new Scale(low - pad, high + pad, height - EDGE.bottom, EDGE.top);
   }
 
-  #drawAxes(context, x, y, width, height) {
-    context.font = `12px ${getComputedStyle(this.#element).fontFamily}`;
-    context.lineWidth = 1;
-    context.strokeStyle = color("grid");
-    context.fillStyle = color("text-soft");
-    context.setLineDash([]);
-    context.beginPath();
-    const [left, right, bottom] = [EDGE.left, width - EDGE.right, height - EDGE.bottom];
-    context.textAlign = "right";
-    context.textBaseline = "middle";
-    for (const tick of ticks(this.#content.yKind, y.from, y.to, Math.max(2, height / 36), this.#content.log)) {
-      const at = Math.round(y.at(tick.at)) + 0.5;
-      context.moveTo(left, at);
-      context.lineTo(right, at);
-      context.fillText(tick.text, left - 8, at, left - 10);
-    }
-    context.textAlign = "center";
-    context.textBaseline = "top";
-    for (const tick of ticks(this.#content.xKind ?? "number", x.from, x.to, Math.max(2, width / 90))) {
-      const at = Math.round(x.at(tick.at)) + 0.5;
-      context.moveTo(at, EDGE.top);
-      context.lineTo(at, bottom);
-      context.fillText(tick.text, Math.min(at, right - context.measureText(tick.text).width / 2 + 6), bottom + 6);
-    }
-    context.stroke();
-    context.fillText(this.#content.xLabel, (left + right) / 2, bottom + 22);
-  }
-
-  #drawBand(context, band, x, y) {
-    const places = [...kept(band.x, band.low, x.from, x.to, this.columns)].filter((i) => band.low[i] === band.low[i]);
-    context.globalAlpha = this.#strong && this.#strong !== band.key ? 0.05 : 0.18;
-    context.fillStyle = color(band.token);
-    context.beginPath();
-    for (const i of places) context.lineTo(x.at(band.x[i]), y.at(band.high[i]));
-    for (const i of places.reverse()) context.lineTo(x.at(band.x[i]), y.at(band.low[i]));
-    context.fill();
-    context.globalAlpha = 1;
-  }
-
-  #drawCurve(context, curve, x, y) {
-    const places = kept(curve.x, curve.y, x.from, x.to, this.columns);
-    const back = this.#strong !== null && this.#strong !== curve.key;
-    context.globalAlpha = (curve.faint ? 0.3 : 1) * (back ? 0.18 : 1);
-    context.strokeStyle = context.fillStyle = color(curve.token);
-    context.lineWidth = curve.faint ? 1 : this.#strong === curve.key ? 2.5 : 1.5;
-    context.lineJoin = "bevel";
-    context.setLineDash(curve.faint ? [] : DASHES[curve.dash ?? 0]);
-    context.beginPath();
-    const dots = places.length <= MARKED && !curve.faint;
-    let open = false;
-    for (let n = 0; n < places.length; n++) {
-      const i = places[n], top = y.at(curve.y[i]);
-      if (top !== top) {
-        open = false;
-        continue;
-      }
-      const across = x.at(curve.x[i]);
-      if (open) context.lineTo(across, top);
-      else context.moveTo(across, top);
-      if (dots || (!open && gap(curve.y[places[n + 1]]))) dot(context, across, top);
-      open = true;
-    }
-    context.stroke();
-    context.globalAlpha = 1;
-  }
-
   #drawOver(context) {
     if (!this.#pointer || !this.#scales) {
       if (this.#pointed) this.strong = this.#pointed = null;
@@ -224,7 +162,6 @@ export class LineChart {
       context.fill();
     }
     const near = lines.find((line) => line.near);
-    // Of many curves the one that is pointed at comes forward: ten colours do not tell a hundred apart.
     if (this.#content.curves.length > MANY) this.strong = this.#pointed = near?.key ?? null;
     const title = near ? near.at : value;
     if (!lines.length) return this.#readout.hide();
@@ -341,14 +278,4 @@ function extent(columns) {
 function nearest(x, value) {
   const after = Math.min(bound(x, value), x.length - 1);
   return after > 0 && value - x[after - 1] <= x[after] - value ? after - 1 : after;
-}
-
-/** @param {number | undefined} value */
-function gap(value) {
-  return value === undefined || value !== value;
-}
-
-/** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y */
-function dot(context, x, y) {
-  context.fillRect(x - 2, y - 2, 4, 4);
 }

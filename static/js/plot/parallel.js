@@ -36,7 +36,8 @@ export class Parallel {
     const before = new Map(this.#axes.map((shown) => [shown.column.key, shown]));
     this.#axes = columns.map((column) => ({ ...axisOf(column), low: before.get(column.key)?.low ?? 0, high: before.get(column.key)?.high ?? 1 }));
     for (const old of this.#element.querySelectorAll(".handle")) old.remove();
-    this.#axes.forEach((shown, place) => this.#addHandles(shown, place));
+    for (const shown of this.#axes) this.#addHandles(shown);
+    this.#placeHandles();
     this.#canvas.soon();
   }
 
@@ -55,6 +56,7 @@ export class Parallel {
     }
     context.globalAlpha = 1;
     this.#axes.forEach((shown, place) => this.#drawAxis(context, shown, places[place], width, height));
+    this.#placeHandles();
   }
 
   #drawLine(context, line, places, height, strong) {
@@ -93,8 +95,8 @@ export class Parallel {
     for (const mark of shown.marks(height / 60)) outlined(context, fitted(context, mark.text, room - 14), x + 9, this.#down(mark.at, height));
   }
 
-  /** @param {Shown} shown @param {number} place */
-  #addHandles(shown, place) {
+  /** @param {Shown} shown */
+  #addHandles(shown) {
     for (const end of /** @type {const} */ (["low", "high"])) {
       const handle = this.#element.appendChild(document.createElement("div"));
       handle.className = `handle ${end}`;
@@ -114,7 +116,6 @@ export class Parallel {
         event.preventDefault();
         this.#move(shown, end, to);
       });
-      this.#place(handle, shown, end, place);
     }
   }
 
@@ -131,16 +132,20 @@ export class Parallel {
   }
 
   #brushed() {
-    const handles = /** @type {NodeListOf<HTMLElement>} */ (this.#element.querySelectorAll(".handle"));
-    handles.forEach((handle, n) => this.#place(handle, this.#axes[n >> 1], n & 1 ? "high" : "low", n >> 1));
+    this.#placeHandles();
     this.#canvas.soon();
     this.#onBrush(this.#left());
+  }
+
+  #placeHandles() {
+    const handles = /** @type {NodeListOf<HTMLElement>} */ (this.#element.querySelectorAll(".handle"));
+    handles.forEach((handle, n) => this.#place(handle, this.#axes[n >> 1], n & 1 ? "high" : "low", n >> 1));
   }
 
   /** @param {HTMLElement} handle @param {Shown} shown @param {"low" | "high"} end @param {number} place */
   #place(handle, shown, end, place) {
     const { clientWidth: width, clientHeight: height } = this.#element;
-    handle.style.left = `${(100 * this.#across(place, width)) / (width || 1)}%`;
+    handle.style.left = `${this.#across(place, width)}px`;
     handle.style.top = `${this.#down(shown[end], height)}px`;
     handle.setAttribute("aria-valuenow", String(Math.round(shown[end] * 100)));
     handle.setAttribute("aria-valuetext", shown.words(shown[end]));
