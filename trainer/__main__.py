@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trainer.events import CheckpointFailed, EpochDone, Finished, Started, Steps
 from trainer.loop import train
 from trainer.options import Option
 from trainer.presets import PRESETS
+from trainer.sources import resolve
 
 
 def main(argv: Sequence[str] | None = None, *, data_dir: Path | None = None) -> int:
@@ -26,6 +28,8 @@ def main(argv: Sequence[str] | None = None, *, data_dir: Path | None = None) -> 
         preset = PRESETS[arguments.pop("preset")].changes
         chosen = {name: value for name, value in arguments.items() if value is not None}
         config = TrainConfig.from_dict({**preset, **chosen})
+        # A checkpoint must say which version it belongs to.
+        config = replace(config, dataset=resolve(config.dataset, where))
         _follow(config, where, run_dir)
     except ConfigError as error:
         for name, message in error.errors.items():

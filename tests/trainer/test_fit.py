@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from tests.trainer.ingest.conftest import arrays
+from trainer.__main__ import main
 from trainer.config import TrainConfig, validate
 from trainer.errors import ConfigError
 from trainer.events import EpochDone
@@ -78,6 +81,18 @@ def test_networks_train_on_a_set_of_another_shape(data: Path, arch: str, loading
     assert misfits(config, data) == {}
     done = [event for event in train(config, data_dir=data) if isinstance(event, EpochDone)]
     assert np.isfinite(done[0].val_loss)
+
+
+def test_in_the_terminal_a_name_means_its_newest_version_and_a_checkpoint_says_which(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = ["--arch", "mlp", "--mlp-width", "16", "--batch-size", "20", "--epochs", "1", "--data-dir", str(data)]
+    assert main(["--dataset", "set:bars", "--run-dir", str(tmp_path / "run"), *arguments]) == 0
+    assert "Finished 1 epochs" in capsys.readouterr().out
+    with safe_open(tmp_path / "run" / "best.safetensors", "pt") as saved:
+        assert json.loads(saved.metadata()["config"])["dataset"] == "set:bars@1"
+    assert main(["--dataset", "set:boots", *arguments]) == 1
+    assert "There is no data set boots here" in capsys.readouterr().err
 
 
 def test_of_files_that_have_not_been_read_nothing_is_said(tmp_path: Path):
