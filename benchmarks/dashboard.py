@@ -123,7 +123,7 @@ ASKED_EACH = 200
 def middleware(home: Path, data_dir: Path) -> Result:
     """Of requests in alternation, so that a drift of the machine falls on both; with a sign-in, which costs most."""
     fill(home, number=20, epochs=5)
-    (home / "data").symlink_to(data_dir.resolve(), target_is_directory=True)
+    servers.link_fashion_mnist(home / "data", data_dir)
     settings = Settings(home=home, workers=0, token="a token for the benchmark")
     with TestClient(create_app(settings), base_url="http://localhost") as whole, bare(settings) as without:
         whole.get("/login", params={"token": settings.token})

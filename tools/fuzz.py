@@ -33,12 +33,14 @@ from app.db import Database
 from app.main import create_app
 from app.models import EpochPredictions
 from benchmarks.dashboard import fill
+from tools.server import link_fashion_mnist
 from tools.store import generate
 
 STORED = 24
 EPOCHS = 3
 """Of the runs whose predictions are stored too."""
 STREAMS = ("/events", "/streams")
+Known = dict[str, list[Any]]
 schemathesis.serializer.alias(["application/offset+octet-stream"], "application/octet-stream")
 
 
@@ -83,19 +85,18 @@ def fuzz(home: Path, data_dir: Path, *, examples: int, seed_of_all: int = 0) -> 
     """Ask every operation so many valid and so many invalid requests."""
     generate(home, STORED)
     fill(home, number=2, epochs=EPOCHS)
-    if not (home / "data").exists():
-        (home / "data").symlink_to(data_dir.resolve(), target_is_directory=True)
+    link_fashion_mnist(home / "data", data_dir)
     app = create_app(Settings(home=home, workers=0))
     schema = schemathesis.openapi.from_dict(app.openapi())
     found = Found()
     with TestClient(app, base_url="http://localhost", follow_redirects=False) as client:
-        predicted = _predicted(app.state.fitroom.db)
+        known = _known(client, app.state.fitroom.db)
         operations = [outcome.ok() for outcome in schema.get_all_operations()]
         # What is deleted can be asked for nothing more.
         for operation in sorted(operations, key=lambda operation: operation.method.upper() == "DELETE"):
             if not operation.path.endswith(STREAMS):
                 for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                    ask(client, operation, mode, found, predicted, examples=examples, seed_of_all=seed_of_all)
+                    ask(client, operation, mode, found, known, examples=examples, seed_of_all=seed_of_all)
     return found
 
 
@@ -104,7 +105,7 @@ def ask(
     operation: Any,
     mode: GenerationMode,
     found: Found,
-    predicted: list[int],
+    known: Known,
     *,
     examples: int,
     seed_of_all: int,
@@ -124,7 +125,7 @@ def ask(
     @given(case=operation.as_strategy(generation_mode=mode))
     def each(case: Any) -> None:
         if mode is GenerationMode.POSITIVE:
-            _aim(case, next(number), predicted)
+            _aim(case, next(number), known)
         request = _for_client(case.as_transport_kwargs(base_url="http://localhost"))
         try:
             answer = client.request(**request)
@@ -141,19 +142,28 @@ def _run_unless_impossible(each: Callable[[], None]) -> None:
         each()
 
 
-def _aim(case: Any, number: int, predicted: list[int]) -> None:
-    """Three of four valid requests are for a run and an epoch that there are: most numbers would lead nowhere."""
+def _aim(case: Any, number: int, known: Known) -> None:
+    """Three of four valid requests are for something that there is: most numbers and names would lead nowhere."""
     if number % 4 == 0:
         return
-    if "run_id" in (case.path_parameters or {}):
-        case.path_parameters["run_id"] = 1 + number % STORED if number % 4 == 1 else predicted[number % len(predicted)]
-    if "epoch" in (case.query or {}):
-        case.query["epoch"] = 1 + number % EPOCHS
+    for given in (case.path_parameters or {}, case.query or {}):
+        for name in given.keys() & known.keys():
+            given[name] = known[name][number % len(known[name])]
 
 
-def _predicted(db: Database) -> list[int]:
+def _known(client: TestClient, db: Database) -> Known:
+    """What is in the store, by the names that the API's parameters have."""
     with db.read() as session:
-        return list(session.scalars(select(EpochPredictions.run_id).distinct()))
+        predicted = list(session.scalars(select(EpochPredictions.run_id).distinct()))
+    announced = {"name": "fuzz", "files": [{"filename": "train.csv", "size": 10}]}
+    return {
+        "run_id": [*range(1, STORED + 1), *predicted * (STORED // 4)],
+        "epoch": list(range(1, EPOCHS + 1)),
+        "upload_id": [client.post("/api/v1/uploads", json=announced).json()["id"]],
+        "number": [0],
+        "dataset": ["fashion-mnist"],
+        "format": ["csv", "json", "parquet"],
+    }
 
 
 def _for_client(request: dict[str, Any]) -> dict[str, Any]:

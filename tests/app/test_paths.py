@@ -13,6 +13,7 @@ from app.config import Settings
 from app.main import create_app
 from app.routes import assets
 from tests.app.test_access import all_routes
+from tools.server import link_fashion_mnist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def application(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[FastAPI]:
     home = tmp_path_factory.mktemp("paths")
-    (home / "data").symlink_to(data_dir.resolve(), target_is_directory=True)
+    link_fashion_mnist(home / "data", data_dir)
     app = create_app(Settings(home=home, workers=0))
     yield app
     state = app.state.fitroom
