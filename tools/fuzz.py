@@ -146,9 +146,9 @@ def _aim(case: Any, number: int, known: Known) -> None:
     """Three of four valid requests are for something that there is: most numbers and names would lead nowhere."""
     if number % 4 == 0:
         return
-    for given in (case.path_parameters or {}, case.query or {}):
-        for name in given.keys() & known.keys():
-            given[name] = known[name][number % len(known[name])]
+    for parameters in (case.path_parameters or {}, case.query or {}):
+        for name in parameters.keys() & known.keys():
+            parameters[name] = known[name][number % len(known[name])]
 
 
 def _known(client: TestClient, db: Database) -> Known:
