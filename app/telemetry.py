@@ -44,17 +44,18 @@ class Telemetry:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self.streams = Gauge("fitroom_streams", "Event streams that are open.", registry=self.registry)
+        self.open_streams = 0
+        streams = Gauge("fitroom_streams", "Event streams that are open.", registry=self.registry)
+        streams.set_function(lambda: self.open_streams)
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Count an event stream as long as it is open."""
-        with self.streams.track_inprogress():
+        """Count an event stream as long as it is open. All of them live in the event loop's thread."""
+        self.open_streams += 1
+        try:
             yield
-
-    @property
-    def open_streams(self) -> int:
-        return int(self.registry.get_sample_value("fitroom_streams") or 0)
+        finally:
+            self.open_streams -= 1
 
 
 class Observed:
