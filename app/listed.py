@@ -96,6 +96,8 @@ Index(
     *(listed.c[name] for name in ("archived", "config_key", "best_val_accuracy", "val_accuracy", "val_loss")),
 )
 """Seeds are folded so often that their means come out of an index alone."""
+Index("ix_listed_newest", listed.c.archived, listed.c.status, listed.c.created_at)
+"""The newest runs of one status: what the tabs above the table show."""
 
 
 def sync(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import event, select
 from app import columns, listed, listing, metrics, runs, sparks
 from app.folding import config_key
 from app.listing import Query, QueryError
-from app.models import Run
+from app.models import Run, Status
 from app.schema import migrate
 from app.schemas import RunOut
 from tests.app.listing_store import add
@@ -169,6 +169,12 @@ def test_no_sort_that_the_page_offers_goes_through_the_whole_table(db: Database,
         plan = plan_of(db, clock, Query.of(sort=sort))
         assert len(plan) == 1, sort
         assert plan[0].startswith("SEARCH listed USING COVERING INDEX ix_listed_"), sort
+
+
+def test_the_newest_runs_of_a_status_come_out_of_an_index_in_order(db: Database, clock: FakeClock):
+    for status in Status:
+        (step,) = plan_of(db, clock, Query.of(status=status))
+        assert step == "SEARCH listed USING COVERING INDEX ix_listed_newest (archived=? AND status=?)"
 
 
 def test_a_filter_is_answered_from_its_index(db: Database, clock: FakeClock):
