@@ -53,6 +53,9 @@ bench-data: $(VENV)/.installed-dev data ## how soon a CSV file of 133 MB is read
 bench-accuracy: $(VENV)/.installed-dev data ## accuracy of the presets and of the tutorial over three seeds; takes hours on a CPU
 	$(BIN)/python -m benchmarks.accuracy --out benchmarks/results/accuracy.md
 
+bench-compare: $(VENV)/.installed-dev $(FITROOM_HOME)/mlflow/.installed ## the table at 1,000 and 10,000 runs, beside MLflow's server; recording beside log_batch
+	$(BIN)/python -m benchmarks.compare --mlflow $(FITROOM_HOME)/mlflow/bin/python --out benchmarks/results/compare.md
+
 soak: $(VENV)/.installed-dev data ## 200 random kills of workers and servers under load; nothing may be lost
 	$(BIN)/python -m tools.soak --out benchmarks/results/soak.md
 
@@ -83,4 +86,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# MLflow has an environment of its own: it is what we compare with, and never a part of Fitroom.
+$(FITROOM_HOME)/mlflow/.installed: $(BIN)/python
+	$(BIN)/python -m venv $(FITROOM_HOME)/mlflow
+	$(FITROOM_HOME)/mlflow/bin/python -m pip install -q mlflow==3.17.2
 	@touch $@
