@@ -13,7 +13,7 @@ TESTS_AT_ONCE ?= 2
 FITROOM_HOME ?= var
 export FITROOM_HOME
 
-.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-accuracy soak fuzz screenshots doctor clean
+.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-accuracy bench-compare soak fuzz screenshots doctor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

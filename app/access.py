@@ -14,7 +14,7 @@ from fastapi import Depends, HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import audit, people
@@ -22,7 +22,7 @@ from app.clock import Clock
 from app.config import Settings
 from app.db import Database
 from app.errors import answer
-from app.middleware import SAFE_METHODS
+from app.middleware import SAFE_METHODS, refused
 from app.models import Role
 from app.people import LOCAL, TOKEN_BEARER, Identity
 from app.throttle import Throttle, Throttled
@@ -169,8 +169,8 @@ class KnownHostsOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._ours(host := Headers(scope=scope).get("host", "")):
             shown = host[:100].encode("ascii", "backslashreplace").decode()
-            text = f"Fitroom does not answer to the name '{shown}'. If it should, add it to FITROOM_ALLOWED_HOSTS.\n"
-            await PlainTextResponse(text, 400)(scope, receive, send)
+            text = f"Fitroom does not answer to the name '{shown}'. If it should, add it to FITROOM_ALLOWED_HOSTS."
+            await refused(scope, 400, text)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 

@@ -99,7 +99,8 @@ def _bad_request(request: Request, error: Exception) -> Response:
     wrong = {str(item["loc"][-1]): str(item["msg"]) for item in error.errors()}
     if any(item["loc"][0] == "path" for item in error.errors()):
         return answer(request, 404, "There is nothing at this address.")
-    return answer(request, 422, "; ".join(f"{name}: {text}" for name, text in wrong.items()), errors=wrong)
+    sentence = "; ".join(f"{name}: {text}" for name, text in wrong.items())
+    return answer(request, 422, f"{sentence}.", errors=wrong)
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -108,7 +109,10 @@ def _http(request: Request, error: Exception) -> Response:
     if error.status_code in (204, 304):
         return Response(status_code=error.status_code, headers=headers)
     default = HTTPStatus(error.status_code).phrase
-    detail = "There is nothing at this address." if error.detail == "Not Found" else error.detail or default
+    detail = {
+        "Not Found": "There is nothing at this address.",
+        "Method Not Allowed": f"This address does not take {request.method}.",
+    }.get(str(error.detail), error.detail or f"{default}.")
     return answer(request, error.status_code, str(detail), headers=headers)
 
 

@@ -8,8 +8,11 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import answer
 
 # Plotly writes two <style> elements when it starts: an empty one, which it fills by script (CSSOM), and MapLibre's
 # stylesheet, whose hash is that of plotly.js 4.1. A browser test fails on any violation, and so tells of a new hash.
@@ -75,7 +78,7 @@ class BodyLimit:
         refusal = f"The request is larger than {most // 1024:,} KB."
         said = Headers(scope=scope).get("content-length", "0")
         if said.isascii() and said.isdigit() and int(said) > most:
-            await PlainTextResponse(f"{refusal}\n", 413)(scope, receive, send)
+            await refused(scope, 413, refusal)(scope, receive, send)
             return
         received = 0
 
@@ -90,11 +93,19 @@ class BodyLimit:
         await self.app(scope, counted, send)
 
 
+VENDORS = ("application/vnd.apache.parquet", "application/vnd.fitroom.curves")
+
+
 class Compressed(GZipMiddleware):
     """Pages, JSON, scripts and tables go out compressed; streams of events stay streams, packed numbers as they are."""
 
     def __init__(self, app: ASGIApp) -> None:
-        packed = ("application/octet-stream", "application/vnd.apache.parquet", "application/vnd.fitroom.curves")
+        packed = (
+            "application/octet-stream",
+            "application/zip",
+            "application/vnd.apache.parquet",
+            "application/vnd.fitroom.curves",
+        )
         super().__init__(
             app, minimum_size=1000, compresslevel=5, exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, *packed)
         )
@@ -111,10 +122,17 @@ class SameSiteOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS and _from_elsewhere(Headers(scope=scope)):
-            answer = PlainTextResponse("This request came from another site and was refused.\n", 403)
-            await answer(scope, receive, send)
+            text = "This request came from another site and was refused."
+            await refused(scope, 403, text)(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+def refused(scope: Scope, status: int, detail: str) -> Response:
+    """Before anything is known of who asks: problem details under /api, a plain sentence elsewhere."""
+    if scope["path"].startswith("/api/"):
+        return answer(Request(scope), status, detail)
+    return PlainTextResponse(f"{detail}\n", status)
 
 
 def _from_elsewhere(headers: Headers) -> bool:

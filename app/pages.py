@@ -107,6 +107,13 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
 """The filters by name."""
 
 
+def code_words(text: str) -> Markup:
+    """Text in which `words` between backticks are code."""
+    parts = text.split("`")
+    shown = (Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts))
+    return Markup("").join(shown)
+
+
 def json_text(value: Any, **_: Any) -> str:
     """JSON of what the pages hand to their modules: models, dataclasses and instants included; NaN becomes null."""
     return to_json(value, inf_nan_mode="null").decode()
@@ -114,7 +121,7 @@ def json_text(value: Any, **_: Any) -> str:
 
 def _templates() -> Jinja2Templates:
     found = Jinja2Templates(directory=ROOT / "templates")
-    found.env.filters.update(SHOWN, quoted=quoted, file_size=file_size)
+    found.env.filters.update(SHOWN, quoted=quoted, file_size=file_size, code_words=code_words)
     found.env.globals.update(
         static=static,
         modules=modules,

@@ -27,7 +27,7 @@ def main() -> None:
     if command == "load":
         print(json.dumps(load(store, experiment)))
     else:
-        print(json.dumps(record(store, experiment, *map(int, sys.argv[3:5]))))
+        print(json.dumps(record(store, experiment, *map(int, sys.argv[3:6]))))
 
 
 def load(store: Any, experiment: str) -> dict[str, Any]:
@@ -45,15 +45,15 @@ def load(store: Any, experiment: str) -> dict[str, Any]:
     return {"experiment": experiment, "runs": count}
 
 
-def record(store: Any, experiment: str, epochs: int, steps: int) -> dict[str, float]:
+def record(store: Any, experiment: str, epochs: int, steps: int, block: int) -> dict[str, float]:
     run = store.create_run(experiment, "bench", 0, [], "recorded").info.run_id
     begun, written = time.perf_counter(), 0
     for epoch in range(1, epochs + 1):
         now = int(time.time() * 1000)
         first = (epoch - 1) * steps
-        for block in range(0, steps, max(1, steps // 4)):
-            some = range(block, min(block + max(1, steps // 4), steps))
-            losses = [Metric("step_loss", 1 / (first + step + 1), now, first + step) for step in some]
+        for begin in range(0, steps, block):
+            some = range(first + begin, first + min(begin + block, steps))
+            losses = [Metric("step_loss", 1 / (step + 1), now, step) for step in some]
             store.log_batch(run, losses, [], [])
             written += len(losses)
         names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")

@@ -187,11 +187,13 @@ def save_view(name: str, values: JsonObject, shared: Shared, who: Who) -> ViewOu
 
 @router.delete("/views/{name}", status_code=204)
 def delete_view(name: str, shared: Shared, who: Who) -> None:
+    """Forget a saved view; the runs stay."""
     actions.delete_view(shared, name, who)
 
 
 @router.get("/runs/{run_id}")
 def get_run(run_id: int, shared: Shared) -> RunOut:
+    """One run, as it stands now."""
     with shared.db.read() as session:
         return RunOut.of(runs.get(session, run_id), now=shared.clock())
 

@@ -20,9 +20,14 @@ from app.access import Asker
 from app.journal import Batch
 from app.models import Status
 from app.people import Identity
+from app.schemas import Problem
 from app.state import Shared, State
 
-router = APIRouter(prefix="/api/v1", tags=["streams"])
+router = APIRouter(
+    prefix="/api/v1",
+    responses={status: {"model": Problem} for status in (404, 422)},
+    generate_unique_id_function=lambda route: route.name,
+)
 
 TABLE = "table"
 _TOPIC = re.compile(r"(table|run-[0-9]{1,18})@[0-9]{1,18}")
