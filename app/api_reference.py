@@ -111,11 +111,18 @@ def _operation(document: Schema, base: str, path: str, method: str, told: Mappin
 
 def _parameter(told: Mapping[str, Any]) -> Parameter:
     schema = told.get("schema", {})
-    kinds = [part.get("type", "") for part in schema.get("anyOf", [schema])]
-    words = schema.get("enum") or [word for part in schema.get("anyOf", []) for word in part.get("enum", [])]
-    kind = " | ".join(map(str, words)) if words else ", ".join(kind for kind in kinds if kind not in ("", "null"))
+    parts = schema.get("anyOf", [schema])
+    words = [word for part in parts for word in part.get("enum", [])]
+    kinds = [kind for part in parts for kind in _kinds(part) if kind != "null"]
+    kind = " | ".join(map(str, words)) if words else ", ".join(dict.fromkeys(kinds))
     text = told.get("description") or schema.get("description") or ""
     return Parameter(told["name"], told["in"], kind, bool(told.get("required")), text)
+
+
+def _kinds(schema: Schema) -> list[str]:
+    """A schema names one type, several, or none."""
+    found = schema.get("type", [])
+    return [found] if isinstance(found, str) else list(found)
 
 
 def _asking(document: Schema, base: str, path: str, method: str, told: Mapping[str, Any]) -> str:
@@ -156,10 +163,9 @@ def sample(document: Schema, schema: Schema, depth: int = 0) -> Any:
             return sample(document, next(part for part in schema[name] if part.get("type") != "null"), depth)
     if depth > _DEEPEST:
         return None
-    kind = schema.get("type")
-    kind = kind[0] if isinstance(kind, list) else kind
+    kind = next(iter(_kinds(schema)), "")
     if kind == "array":
         return [sample(document, schema.get("items", {}), depth + 1)]
     if kind == "object":
         return {name: sample(document, part, depth + 1) for name, part in schema.get("properties", {}).items()}
-    return _FORMATS.get(str(schema.get("format")), _SAMPLES.get(str(kind)))
+    return _FORMATS.get(str(schema.get("format")), _SAMPLES.get(kind))
