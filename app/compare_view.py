@@ -28,7 +28,7 @@ MOST_SMOOTHING = 0.99
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`x`, `show`, `smooth`, `log`: of the curves. `group`: what their bands and the table of groups are by.
+    """Of the curves: `x`, `show`, `smooth`, `log`, `clip` (no outliers). `group`: what their bands and groups are by.
 
     `metric`: what the groups, the parallel coordinates and the importance look at. `a`, `b`: the two groups that are
     held against each other, -1 for the page's own choice. `axes`: of the parallel coordinates. `settings`: "all" for
@@ -39,6 +39,7 @@ class View:
     show: str = "four"
     smooth: float = 0.0
     log: bool = False
+    clip: bool = False
     group: str = ""
     metric: str = outcomes.DEFAULT
     a: int = -1

@@ -48,7 +48,7 @@ def charts(session: Session, compared: Comparison, view: View) -> list[Chart]:
             _grouped(single, compared.runs, grouping, aligned=view.x == "epoch") if grouping else _faint(single, view)
         )
         title = compare_view.CHARTS[name]
-        y = Axis(title, Y_KINDS.get(name, "loss"), log=view.log)
+        y = Axis(title, Y_KINDS.get(name, "loss"), log=view.log, clip=view.clip)
         drawn.append(Chart(title, svg.chart(f"{title} by {axis.label.lower()}", lines, axis, y)))
     return drawn
 
@@ -71,7 +71,9 @@ def _steps(session: Session, compared: Comparison, view: View) -> Chart:
     drawn = [_as_faint(raw) for _, raw, smooth in lines if smooth is not None]
     drawn += [raw if smooth is None else _with(raw, smooth) for _, raw, smooth in lines]
     title = compare_view.CHARTS["steps"]
-    return Chart(title, svg.chart(title, drawn, Axis("Step", "number"), Axis(title, "loss", log=view.log)))
+    return Chart(
+        title, svg.chart(title, drawn, Axis("Step", "number"), Axis(title, "loss", log=view.log, clip=view.clip))
+    )
 
 
 def _single(

@@ -133,7 +133,7 @@ def _bootstrap(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | 
 # Which settings matter
 
 FEWEST_RUNS = 12
-TREES, REPEATS, PARTS = 60, 3, 4
+TREES, REPEATS, PARTS = 40, 2, 4
 USABLE = 0.1
 """Share of the variance that the settings must explain before their importance is worth reading."""
 

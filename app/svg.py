@@ -44,6 +44,8 @@ class Axis:
     label: str
     kind: str
     log: bool = False
+    clip: bool = False
+    """Whether the highest and the lowest hundredth of the values may lie outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ class _Scale:
     log: bool = False
 
     def at(self, values: Floats) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            placed = np.log10(values) if self.log else np.asarray(values, np.float64)
+        known = np.asarray(values, np.float64)
+        placed = np.log10(np.where(known > 0, known, np.nan)) if self.log else known
         low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
         found: Floats = self.start + (placed - low) * ((self.end - self.start) / (high - low or 1.0))
         return found
@@ -85,7 +87,8 @@ def _up(lines: Sequence[Line], axis: Axis) -> _Scale:
     edges = [side for line in lines for side in (line.y, line.low, line.high) if side is not None]
     values = np.concatenate(edges) if edges else np.empty(0)
     values = values[np.isfinite(values) & ((values > 0) | (not axis.log))]
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.1, 1.0)
+    shares = (0.01, 0.99) if axis.clip else (0.0, 1.0)
+    low, high = (float(end) for end in np.quantile(values, shares)) if len(values) else (0.1, 1.0)
     if axis.log:
         room = (high / low) ** 0.04 if high > low else 1.1
         return _Scale(low / room, high * room, HEIGHT - BOTTOM, TOP, log=True)
@@ -95,7 +98,7 @@ def _up(lines: Sequence[Line], axis: Axis) -> _Scale:
 
 def _curve(line: Line, across: _Scale, up: _Scale) -> Markup:
     places = thinning.kept(line.x, line.y, across.low, across.high, COLUMNS)
-    path = _path(across.at(line.x[places]), up.at(line.y[places]))
+    path = _path(across.at(line.x[places]), _within(up.at(line.y[places])))
     faint = " faint" if line.faint else ""
     return Markup('<path class="{}{}" transform="scale({})" d="{}"><title>{}</title></path>').format(
         line.look, faint, 1 / FINE, path, line.label
@@ -106,8 +109,14 @@ def _band(line: Line, across: _Scale, up: _Scale) -> Markup:
     assert line.low is not None and line.high is not None  # noqa: S101, PT018
     known = np.isfinite(line.low)
     x, low, high = line.x[known], line.low[known], line.high[known]
-    path = _path(across.at(np.concatenate([x, x[::-1]])), up.at(np.concatenate([high, low[::-1]])))
+    path = _path(across.at(np.concatenate([x, x[::-1]])), _within(up.at(np.concatenate([high, low[::-1]]))))
     return Markup('<path class="band {}" transform="scale({})" d="{}"/>').format(line.look, 1 / FINE, path)
+
+
+def _within(y: Floats) -> Floats:
+    """What lies outside of the scale runs out of the picture above, and along the axis below."""
+    inside: Floats = np.clip(y, -2 * TOP, HEIGHT - BOTTOM)
+    return inside
 
 
 def _path(x: Floats, y: Floats) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy import event
 
-from app import compare_view, comparison, curves, metrics, runs, selection
+from app import compare_view, comparison, curves, metrics, runs, selection, svg
 from app.compare_view import View
 from app.db import Database
 from app.forms import FormError
@@ -417,6 +417,16 @@ def test_a_saved_report_is_one_file_that_asks_for_nothing(client: TestClient, ma
     assert "default-src 'none'" in answer.text
     for part in ("differences", "group-table", "importances", "front"):
         assert f'id="{part}"' in answer.text
+
+
+def test_an_outlier_does_not_press_the_other_curves_flat():
+    y = np.r_[np.linspace(1.0, 0.5, 499), 1000.0]
+    line = svg.Line("one", "series-0", np.arange(500.0), y)
+    pictures = [
+        svg.chart("Loss", [line], svg.Axis("Epoch", "number"), svg.Axis("Loss", "loss", clip=c)) for c in (0, 1)
+    ]
+    assert ["1,000" in picture for picture in pictures] == [True, False]
+    assert "0.6" in pictures[1]
 
 
 def test_a_report_of_no_runs_says_so(client: TestClient):

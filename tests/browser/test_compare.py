@@ -138,6 +138,14 @@ def test_smoothing_leaves_the_raw_curve_faint_behind(page: Page, stored: Server)
     assert shown(page) == curves
 
 
+def test_outliers_can_be_left_out_of_the_scale(page: Page, stored: Server):
+    opened(page, stored, "runs=1-12")
+    highest = "Number(document.getElementById('chart-val_loss').dataset.highest)"
+    before = page.evaluate(highest)
+    page.locator("#view [name=clip]").check()
+    wait_until(page, f"{highest} < {before}")
+
+
 def test_the_handles_of_an_axis_choose_runs_everywhere(page: Page, stored: Server):
     curves = opened(page, stored, "runs=1-60")
     rows = page.locator(".compared-runs tbody tr:visible")

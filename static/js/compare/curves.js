@@ -108,7 +108,7 @@ export class CurveCharts {
     const { curves, bands } = this.#grouping ? this.#grouped(name, this.#grouping) : this.#single(name);
     const yKind = KINDS[/** @type {keyof typeof KINDS} */ (name)] ?? "loss";
     const steps = name === "steps";
-    chart.show({ curves, bands, yKind, log: this.#view.get("log") === "1", xKind: steps ? "number" : this.#axis.kind,
+    chart.show({ curves, bands, yKind, log: this.#view.get("log") === "1", clip: this.#view.get("clip") === "1", xKind: steps ? "number" : this.#axis.kind,
       xLabel: steps ? "Step" : this.#axis.label, extent: steps && this.#steps ? [1, this.#steps.facts.last_step + 1] : null });
   }
 

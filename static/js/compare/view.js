@@ -1,6 +1,6 @@
 // How the comparison is looked at: the form's fields, and the address that says the same.
 
-const DEFAULTS = { x: "epoch", show: "four", smooth: "0", group: "", metric: "best_val_accuracy", sx: "", sy: "", sc: "", log: "", slx: "", sly: "", axes: "", a: "", b: "" };
+const DEFAULTS = { x: "epoch", show: "four", smooth: "0", group: "", metric: "best_val_accuracy", sx: "", sy: "", sc: "", log: "", clip: "", slx: "", sly: "", axes: "", a: "", b: "" };
 
 export class View {
   #forms;

@@ -13,7 +13,7 @@ import { exact, Scale } from "./ticks.js";
 /** @typedef {{key: string, label: string, x: Numbers, y: Numbers, token: string, dash?: number, faint?: boolean}} Curve a faint one is not read */
 /** @typedef {{key: string, x: Numbers, low: Numbers, high: Numbers, token: string}} Band */
 /** @typedef {"plain" | "strong" | "back"} Strength beside the others */
-/** @typedef {{curves: Curve[], bands?: Band[], xKind?: Kind, xLabel: string, yKind: Kind, log?: boolean, extent?: [number, number] | null}} Content */
+/** @typedef {{curves: Curve[], bands?: Band[], xKind?: Kind, xLabel: string, yKind: Kind, log?: boolean, clip?: boolean, extent?: [number, number] | null}} Content */
 
 const NEAR_PX = 30;
 /** Curves, from which on the one that is pointed at comes forward: ten colours do not tell a hundred apart. */
@@ -118,25 +118,27 @@ export class LineChart {
     return new Scale(from, to, EDGE.left, width - EDGE.right);
   }
 
-  /** As high as what is seen of the curves. */
+  /** As high as what is seen of the curves, or but for a hundredth at either end. */
   #yScale(x, height) {
-    const { curves, bands = [], log = false } = this.#content;
+    const { curves, bands = [], log = false, clip = false } = this.#content;
+    const seen = [...curves.map((curve) => [curve.x, curve.y]), ...bands.flatMap((band) => [[band.x, band.low], [band.x, band.high]])];
     let low = Infinity, high = -Infinity;
-    const look = (/** @type {Numbers} */ xs, /** @type {Numbers} */ ys) => {
-      for (let i = bound(xs, x.from), end = bound(xs, x.to); i <= end && i < xs.length; i++) {
-        if (i === end && xs[i] > x.to) break;
+    /** @type {number[]} */ const all = [];
+    for (const [xs, ys] of seen) {
+      for (let i = bound(xs, x.from); i < xs.length && xs[i] <= x.to; i++) {
         const value = ys[i];
         if (value !== value || (log && value <= 0)) continue;
         if (value < low) low = value;
         if (value > high) high = value;
+        if (clip) all.push(value);
       }
-    };
-    for (const curve of curves) look(curve.x, curve.y);
-    for (const band of bands) look(band.x, band.low), look(band.x, band.high);
+    }
+    if (clip && all.length) [low, high] = hundredths(all);
     if (low > high) [low, high] = log ? [0.1, 1] : [0, 1];
-    if (log) return new Scale(low / (high / low || 1) ** 0.04 || low * 0.9, high * (high / low) ** 0.04 || high * 1.1, height - EDGE.bottom, EDGE.top, true);
-    const pad = (high - low) * 0.05 || Math.abs(high) * 0.05 || 1;
-    return new Scale(low - pad, high + pad, height - EDGE.bottom, EDGE.top);
+    const room = log ? (high / low) ** 0.04 : (high - low) * 0.05 || Math.abs(high) * 0.05 || 1;
+    const [from, to] = log ? [low / Math.max(room, 1.01), high * Math.max(room, 1.01)] : [low - room, high + room];
+    this.#element.dataset.highest = String(to);
+    return new Scale(from, to, height - EDGE.bottom, EDGE.top, log);
   }
 
   #drawOver(context) {
@@ -278,4 +280,10 @@ function extent(columns) {
 function nearest(x, value) {
   const after = Math.min(bound(x, value), x.length - 1);
   return after > 0 && value - x[after - 1] <= x[after] - value ? after - 1 : after;
+}
+
+/** The values below and above which a hundredth of all lies. @param {number[]} values @returns {[number, number]} */
+function hundredths(values) {
+  const sorted = Float64Array.from(values).sort(), last = sorted.length - 1;
+  return [sorted[Math.floor(last * 0.01)], sorted[Math.ceil(last * 0.99)]];
 }
