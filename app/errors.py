@@ -21,7 +21,7 @@ from app.runs import QueueFull, RunNotFound, RunStateError
 from app.schemas import Problem
 from app.sidecar import SidecarError
 from app.views import ViewNotFound
-from trainer.errors import DataError
+from trainer.errors import DataError, DataMissing
 
 logger = logging.getLogger("fitroom.web")
 
@@ -32,6 +32,7 @@ def install(app: FastAPI) -> None:
         (RunNotFound, 404),
         (NoSuchImage, 404),
         (ViewNotFound, 404),
+        (DataMissing, 404),
         (DataError, 503),
         (SidecarError, 503),
         (RunStateError, 409),
