@@ -42,7 +42,8 @@ def record(session: Session, held: Claim, event: Event, *, now: datetime) -> Non
         case CheckpointSaved():
             _record_checkpoint(session, held, event, now)
         case CheckpointFailed():
-            runs.log(session, held.run_id, f"{event.message} {_UNSAVED}", now=now, level="warning")
+            what_next = _TRIED_AGAIN if event.epoch < held.config.epochs else _NOT_KEPT
+            runs.log(session, held.run_id, f"{event.message} {what_next}", now=now, level="warning")
         case Finished():
             pass  # how a run ended is its status: app.runs
 
@@ -294,7 +295,8 @@ def _decode_block(row: StepBlock) -> StepSeries:
     return StepSeries(row.epoch, row.first_step, row.attempt, [_finite(float(f"{loss:.6g}")) for loss in losses])
 
 
-_UNSAVED = "Training goes on, and it is tried again after the next epoch."
+_TRIED_AGAIN = "Training goes on, and it is tried again after the next epoch."
+_NOT_KEPT = "It was the last epoch, so its state is not kept."
 _MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import select
 
 from app import journal, metrics, runs
-from app.models import EpochPredictions, StepBlock
+from app.models import Checkpoint, EpochPredictions, StepBlock
 from app.runs import Claim
 from tests.app import factories
 from trainer.config import TrainConfig
+from trainer.events import CheckpointFailed, CheckpointSaved
 
 if TYPE_CHECKING:
     from app.db import Database
@@ -197,3 +198,23 @@ def test_classes_of_8_and_of_16_bits_are_read_alike(db: Database, clock: FakeClo
         found = metrics.predictions(session, held.run_id)
     assert found is not None
     assert found.classes.tolist() == [0, 1, 2, 3]
+
+
+def test_what_happens_to_checkpoints_is_told_in_the_log(db: Database, clock: FakeClock, held: Claim):
+    damaged = "The checkpoint last.pt is damaged: its checksum does not match. The run goes on from the one before it."
+    record(db, clock, held, replace(factories.started(epochs_before=1), warning=damaged, steps_before=3))
+    record(db, clock, held, CheckpointFailed(2, "The state could not be saved in runs/1: No space left on device."))
+    record(db, clock, held, CheckpointSaved(2, "runs/1/last.pt", 7_000_000, 0.1, best=False, steps=3))
+    record(db, clock, held, CheckpointFailed(3, "The state could not be saved in runs/1: No space left on device."))
+    with db.read() as session:
+        told = [(line["level"], line["message"]) for line in metrics.log_lines(session, held.run_id)][2:]
+        assert session.query(Checkpoint).count() == 0, "what is saved within an epoch is no epoch's checkpoint"
+    assert told[0] == ("warning", damaged)
+    assert told[1][1].endswith("Resuming in epoch 2, after 3 of its steps.")
+    assert told[2] == (
+        "warning",
+        "The state could not be saved in runs/1: No space left on device. "
+        "Training goes on, and it is tried again after the next epoch.",
+    )
+    assert told[3] == ("info", "Saved within epoch 3, after 3 of its steps.")
+    assert told[4][1].endswith("It was the last epoch, so its state is not kept.")
