@@ -147,10 +147,11 @@ def _counts(found: Sequence[Stored]) -> dict[str, int]:
 
 
 def _own_names(seen: Sequence[str], names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The file's names of the classes that occur, where labels are places among the names."""
+    """The file's names of the classes that occur, where labels are places among the names and each has one."""
     if names is None or not all(name.isdigit() and int(name) < len(names) for name in seen):
         return None
-    return tuple(names[int(name)] for name in seen)
+    own = tuple(names[int(name)] for name in seen)
+    return own if all(own) and len(set(own)) == len(own) else None
 
 
 def _scale(stored: Stored, head: Array) -> tuple[float, str]:

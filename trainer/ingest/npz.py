@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from numpy.lib import format as npy
 from trainer.errors import IngestError, legible
 from trainer.ingest import arrays
 from trainer.ingest.arrays import Array, Stored
-from trainer.ingest.contract import MOST_CLASSES, Choices, Guess, Upload
+from trainer.ingest.contract import CLASS_NAME, MOST_CLASSES, Choices, Guess, Upload
 from trainer.ingest.damage import in_words
+from trainer.ingest.names import class_name
 from trainer.ingest.parts import for_training, for_validation
 from trainer.ingest.writing import Block
 
@@ -140,7 +142,7 @@ def _split(split: str, images: _Head, labels: _Head, upload: Upload) -> Stored:
 def _class_names(upload: Upload, head: _Head) -> tuple[str, ...]:
     if len(head.shape) != 1 or head.shape[0] > MOST_CLASSES:
         raise IngestError("class names must be a list of texts.", file=upload.filename, entry=head.key)
-    return tuple(str(name) for name in _whole(upload, head).tolist())
+    return tuple(class_name(name)[:CLASS_NAME] for name in _whole(upload, head).tolist())
 
 
 def _whole(upload: Upload, head: _Head) -> Array:
@@ -149,7 +151,11 @@ def _whole(upload: Upload, head: _Head) -> Array:
         raise IngestError(f"has more than {MOST_LABELS >> 20} MB of labels.", file=upload.filename, entry=head.key)
     if size == 0:
         return np.empty(head.shape, head.dtype)
-    return np.concatenate([np.empty((0, *head.shape[1:]), head.dtype), *_rows(upload, head, max(1, head.shape[0]))])
+    found = np.concatenate([np.empty((0, *head.shape[1:]), head.dtype), *_rows(upload, head, head.shape[0])])
+    if head.dtype.kind == "U" and found.view(np.dtype("u4").newbyteorder(found.dtype.byteorder)).max() > sys.maxunicode:
+        # Python may crash on what NumPy would make of them.
+        raise IngestError("is damaged: it holds numbers that are no characters.", file=upload.filename, entry=head.key)
+    return found
 
 
 def _rows(upload: Upload, head: _Head, count: int) -> Iterator[Array]:

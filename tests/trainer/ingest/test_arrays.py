@@ -89,11 +89,25 @@ def test_true_and_false_are_black_and_white(bench: Bench):
     assert set(np.unique(made.images["train"])) == {0, 255}
 
 
-def test_labels_in_words_and_names_of_classes_are_taken(bench: Bench):
-    words = np.array(["cat", "dog"] * 3)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_labels_in_words_and_names_of_classes_are_taken(bench: Bench, order: str):
+    words = np.array(["cat", "dog"] * 3).astype(f"{order}U3")
     assert bench.made(bench.file("a.npz", arrays(x=IMAGES, y=words))).about.classes == ("cat", "dog")
     named = arrays(x=IMAGES, y=LABELS * 2, class_names=np.array(["zebra", "none", "ant"]))
     assert bench.made_again(bench.file("b.npz", named)).about.classes == ("zebra", "ant")
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", ""], ["a"], ["a", "\ud800"]])
+def test_names_that_cannot_be_told_apart_are_not_taken(bench: Bench, names: list[str]):
+    stored = np.array(names).astype("<U2")
+    made = bench.made(bench.file("a.npz", arrays(x=IMAGES, y=LABELS, class_names=stored)))
+    assert made.about.classes == ("0", "1")
+
+
+def test_labels_that_are_no_characters_are_refused(bench: Bench):
+    words = np.array(["cat", "dog"] * 3)
+    words.view("<u4")[5] = 0x7FFFFFFF
+    assert "entry y: is damaged" in str(bench.refused(bench.file("a.npz", arrays(x=IMAGES, y=words))))
 
 
 def test_what_was_exported_comes_back_as_the_same_content(bench: Bench, real: ImageSet, tmp_path: Path):

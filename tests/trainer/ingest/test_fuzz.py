@@ -29,6 +29,8 @@ SEEDS = {
     "b.csv": b'"label";"x"\r\n"a b";1\r\n"c";2\r\n"c";2\r\n"a b";3\r\n',
     "a.csv.gz": gzip.compress(table(_IMAGES, _LABELS.tolist()).encode()),
     "a.npz": arrays(x_train=_IMAGES / 255, y_train=_LABELS, x_test=_IMAGES / 255, y_test=_LABELS),
+    "b.npz": arrays(x=_IMAGES, y=np.array(["a b", "c"])[_LABELS]),
+    "c.npz": arrays(images=_IMAGES, labels=_LABELS, class_names=np.array(["cat", "dog"])),
     "a.zip": zipped(_FOLDERS),
     "a.tar": tarred(_FOLDERS),
     "a.tar.gz": tarred(_FOLDERS, "w:gz"),
