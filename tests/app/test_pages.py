@@ -425,7 +425,7 @@ def test_every_answer_carries_the_security_headers(client: TestClient):
 
 def test_plotly_is_served_from_its_package_and_compressed(client: TestClient):
     client.post("/api/v1/runs", json={})
-    (address,) = re.findall(r'src="(/assets/plotly[^"]+)"', client.get("/runs/1").text)
+    (address,) = re.findall(r'"(/assets/plotly[^"]+)"', client.get("/runs/1").text)
     packed = client.get(address)
     assert packed.headers["content-encoding"] == "gzip"
     assert "immutable" in packed.headers["cache-control"]
