@@ -63,7 +63,7 @@ class Recorded:
 
 
 RECORDED = (
-    Recorded("a thousand losses at a time, the most that `log_batch` takes", 10, 10_000, 1000),
+    Recorded("a thousand losses at a time, the most that `log_batch` takes", 4, 10_000, 1000),
     Recorded("the tutorial, a block a second: 234 steps an epoch in four blocks", 20, 234, 59),
 )
 

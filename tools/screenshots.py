@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page
 
 from app.config import ROOT
 from tools.browser import chromium
-from tools.server import Server, serving
+from tools.server import Server, fitroom, serving
 from trainer import sources
 
 WIDTHS = {"wide": 1440, "narrow": 390}
@@ -84,6 +84,10 @@ def make_runs(server: Server) -> dict[str, str]:
         "datasets": "/datasets",
         "bring": "/datasets/new",
         "upload": bring(server),
+        "import": "/import",
+        "import-preview": bring_history(server),
+        "imported": f"/runs/{imported(server, first)}",
+        "api": "/api",
         "status": "/status",
         "users": "/users",
         "audit": "/audit",
@@ -109,6 +113,27 @@ def bring(server: Server) -> str:
     while server.get(f"/api/v1/uploads/{told['id']}")["reading"]["stage"] not in ("ready", "failed"):
         time.sleep(0.05)
     return f"/datasets/uploads/{told['id']}"
+
+
+def bring_history(server: Server) -> str:
+    """A table of past runs that waits to be imported."""
+    lines = ["name,lr,batch_size,optimizer,val_acc,gpu"]
+    lines += [f"past run {number},{0.001 * number:g},64,Adam,{80 + number},A100" for number in range(1, 9)]
+    head = '--part\r\nContent-Disposition: form-data; name="files"; filename="old runs.csv"\r\n\r\n'
+    body = (head + "\n".join(lines) + "\r\n--part--\r\n").encode()
+    headers = {"Content-Type": "multipart/form-data; boundary=part"}
+    with urllib.request.urlopen(urllib.request.Request(f"{server.url}/import", body, headers), timeout=30) as answer:
+        return str(answer.geturl()).removeprefix(server.url)
+
+
+def imported(server: Server, run_id: int) -> int:
+    """The same run once more, by way of TensorBoard."""
+    logs = server.home / "logs"
+    for arguments in (("export", str(run_id), "--tensorboard", str(logs)), ("import", "tensorboard", str(logs))):
+        done = fitroom(server.home, *arguments)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+    return int(server.get("/api/v1/runs?filter=source+%3D+tensorboard")["runs"][0]["id"])
 
 
 def shoot(browser: Browser, server: Server, out: Path, pages: dict[str, str]) -> None:
