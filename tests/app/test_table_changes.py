@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import event
@@ -102,6 +103,28 @@ def test_many_runs_are_changed_at_once_with_a_word_on_each_that_is_not(client: T
     assert client.get("/api/v1/runs?status=queued").json()["total"] == 2
     assert bulk(client, "delete", 1, 4, 4)[1] == [1, 4]
     assert bulk(client, "delete", 1) == ("None deleted, 1 not there any more.", [])
+
+
+EVIL = "<script>alert(1)</script>\"'&"
+
+
+def test_what_people_write_is_inert_wherever_the_table_shows_it(client: TestClient, store: Database):
+    client.patch("/api/v1/runs/1", json={"name": EVIL, "tags": [EVIL], "notes": EVIL, "starred": True})
+    client.put(f"/api/v1/views/{quote('<b>view', safe='')}", json={"address": f"q={quote(EVIL)}"})
+    asked = quote(f'name = "{EVIL}')
+    for address in (
+        "/runs?cols=name,tags,notes|status",
+        "/runs?group=name&cols=notes",
+        "/runs?group=tag",
+        f"/runs?q={quote(EVIL)}&filter={asked}&cols={quote(EVIL)}&group={quote(EVIL)}&sort={quote(EVIL)}",
+        "/runs/rows?cols=tags,notes",
+        "/runs/1/edit",
+    ):
+        page = client.get(address).text
+        assert "<script>alert" not in page, address
+        assert "<b>view" not in page, address
+    many = {"action": "delete", "runs": ["1"], "address": EVIL, "tag": EVIL}
+    assert "<script>alert" not in client.post("/runs/bulk", data=many).text
 
 
 def test_all_that_match_are_changed_and_compared(client: TestClient, store: Database):
