@@ -236,6 +236,8 @@ def test_a_comparison_is_no_wider_than_its_window(browser: Browser, stored: Serv
         page.goto(f"{stored.url}/compare?runs={runs}")
         wait_until(page, ALL_DRAWN)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), runs
+        page.goto(f"{stored.url}/compare/report?runs={runs}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"report of {runs}"
     page.close()
 
 

@@ -25,7 +25,7 @@ export function drawAxes(context, x, y, content, { width, height }) {
   context.beginPath();
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const tick of ticks(content.yKind, y.from, y.to, Math.max(2, height / 36), content.log)) {
+  for (const tick of ticks(content.yKind, y.from, y.to, Math.max(2, height / 44), content.log)) {
     const at = Math.round(y.at(tick.at)) + 0.5;
     context.moveTo(left, at);
     context.lineTo(right, at);

@@ -82,7 +82,7 @@ function written(kind, value, step) {
   if (kind === "instant") return instant(value, step);
   const size = Math.abs(value);
   if (size >= 1e4) return compact.format(value);
-  if (size > 0 && size < 1e-3) return value.toExponential(Math.abs(value / step) > 1.5 ? 1 : 0);
+  if (size > 0 && size < 1e-3) return value.toExponential(Math.max(0, Math.min(4, Math.ceil(Math.log10(size / step) - 1e-9))));
   return value.toFixed(digits(step));
 }
 
