@@ -25,6 +25,9 @@ from trainer.errors import DataError, DataMissing
 
 logger = logging.getLogger("fitroom.web")
 
+QUEUE_RETRY_S = 60
+"""When to try again where the queue is full."""
+
 
 def install(app: FastAPI) -> None:
     """Register the handlers."""
@@ -91,7 +94,7 @@ def _bad_query(request: Request, error: Exception) -> Response:
 
 
 def _queue_full(request: Request, error: Exception) -> Response:
-    return answer(request, 429, str(error), headers={"Retry-After": "60"})
+    return answer(request, 429, str(error), headers={"Retry-After": str(QUEUE_RETRY_S)})
 
 
 def _bad_request(request: Request, error: Exception) -> Response:

@@ -99,7 +99,7 @@ def submit(
     Raises `QueueFull` where `most_queued` already wait.
     """
     if most_queued is not None and queued(session) >= most_queued:
-        raise QueueFull(f"{most_queued:,} runs wait already, and that is the most. Try again when some have ended.")
+        raise QueueFull(f"The queue is full, at its limit of {most_queued:,}. Try again when some runs have ended.")
     run = Run(name=name, notes=notes, config=config.to_dict(), created_at=now, tags=[Tag(name=tag) for tag in tags])
     session.add(run)
     session.flush()

@@ -23,10 +23,12 @@ from app import (
 )
 from app.access import Who
 from app.actions import Form, dataset_choices, device_choices, submit, values_of
+from app.errors import QUEUE_RETRY_S
 from app.forms import FormError
 from app.models import Run, Source
 from app.pages import templates
 from app.routes.imports import imported_page
+from app.runs import QueueFull
 from app.schemas import EpochOut, PresetOut, RunOut
 from app.state import Shared, State
 from trainer.config import OPTIONS
@@ -75,6 +77,11 @@ def submit_form(request: Request, values: Form, shared: Shared, who: Who) -> Res
         run = submit(shared, values, who)
     except FormError as error:
         return _form_page(request, shared, values, error.errors)
+    except QueueFull as error:
+        page = _form_page(request, shared, values, {}, refused=str(error))
+        page.status_code = 429
+        page.headers["Retry-After"] = str(QUEUE_RETRY_S)
+        return page
     return RedirectResponse(f"/runs/{run.id}", 303)
 
 
@@ -227,6 +234,7 @@ def _form_page(
     *,
     from_run: RunOut | None = None,
     preset: str | None = None,
+    refused: str = "",
 ) -> Response:
     offered = datasets.grouped(shared.settings.data_dir)
     choices = {
@@ -245,6 +253,7 @@ def _form_page(
         "preset": preset,
         "values": values,
         "errors": errors,
+        "refused": refused,
         "from_run": from_run,
         "known": {*OPTIONS, "name", "tags", "notes"},
     }

@@ -236,7 +236,7 @@ def test_a_full_queue_is_told_with_when_to_try_again(home_with_data: Settings):
         submit(client)
         refused = client.post("/api/v1/runs", json={})
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
-        assert "2 runs wait already" in refused.json()["detail"]
+        assert "its limit of 2" in refused.json()["detail"]
         assert client.post("/api/v1/runs/1/cancel").status_code == 200
         submit(client)
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import event as sqlalchemy_event
+from starlette.testclient import TestClient
 
 from app import metrics, pages, runs
 from app.db import Database
+from app.main import create_app
 from app.models import EpochPredictions
 from tests.app import factories
 from trainer import sources
@@ -20,8 +22,6 @@ from trainer.config import OPTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from starlette.testclient import TestClient
 
     from app.config import Settings
     from tests.conftest import FakeClock
@@ -94,6 +94,16 @@ def test_every_field_of_the_form_refuses_nonsense_at_its_place(client: TestClien
     assert answer.status_code == 422
     assert f'id="error-{name}"' in answer.text
     assert client.get("/api/v1/runs").json()["total"] == 0
+
+
+def test_a_full_queue_gives_the_form_back_with_what_was_typed(home_with_data: Settings):
+    full = create_app(home_with_data.model_copy(update={"queue_limit": 1}))
+    with TestClient(full, base_url="http://localhost") as client:
+        assert client.post("/runs", data={"epochs": "3"}, follow_redirects=False).status_code == 303
+        answer = client.post("/runs", data={"epochs": "7", "name": "my next"}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+    assert "its limit of 1" in answer.text
+    assert 'value="my next"' in answer.text
 
 
 def test_a_form_with_fields_nobody_asked_for_is_refused_by_name(client: TestClient):
