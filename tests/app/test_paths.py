@@ -64,10 +64,12 @@ def status_of(app: FastAPI, method: str, raw: str) -> int:
     """As uvicorn hands it over: the path decoded once, nothing made simpler."""
     sent: list[dict[str, Any]] = []
 
-    incoming = iter([{"type": "http.request", "body": b"", "more_body": False}])
+    incoming = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        return next(incoming, {"type": "http.disconnect"})
+        if not incoming:
+            await asyncio.Event().wait()  # a client that stays
+        return incoming.pop()
 
     async def send(message: Any) -> None:
         sent.append(message)
