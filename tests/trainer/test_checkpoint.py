@@ -29,7 +29,10 @@ EVERYTHING = {
 
 
 def trained(data_dir: Path, run_dir: Path, *, asked: int | None = None, **settings: object) -> Trained:
-    """`asked`: how often `should_stop` answers no; it is asked before each step, and for each validation batch."""
+    """`asked`: how often `should_stop` answers no.
+
+    It is asked before each step, for each validation batch, and before a state takes the place of the old.
+    """
     left = asked
 
     def should_stop() -> bool:
@@ -48,8 +51,8 @@ def trained(data_dir: Path, run_dir: Path, *, asked: int | None = None, **settin
     [
         (2, {"loading": "dataloader", "num_workers": 0}),
         (5, {}),
-        (8, EVERYTHING),
-        (9, EVERYTHING | {"optimizer": "adam", "mix": "mixup"}),
+        (9, EVERYTHING),
+        (10, EVERYTHING | {"optimizer": "adam", "mix": "mixup"}),
     ],
     ids=["in the first epoch", "in validation", "in the second epoch", "there with mixup"],
 )
@@ -59,8 +62,8 @@ def test_a_run_stopped_within_an_epoch_goes_on_bit_for_bit(data_dir: Path, tmp_p
     saved, finished = part.events[-2:]
     assert isinstance(saved, CheckpointSaved)
     assert isinstance(finished, Finished)
-    # Each epoch has four steps and is asked about six times: two for the validation batches.
-    assert (finished.reason, saved.epoch, saved.steps) == ("stopped", asked // 6, min(asked % 6, 4))
+    # Seven times an epoch: four steps, two validation batches, one state.
+    assert (finished.reason, saved.epoch, saved.steps) == ("stopped", asked // 7, min(asked % 7, 4))
     rest = trained(data_dir, tmp_path / "parts", **settings)
     assert isinstance(rest.events[0], Started)
     assert (rest.events[0].epochs_before, rest.events[0].steps_before) == (saved.epoch, saved.steps)
