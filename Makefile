@@ -53,7 +53,7 @@ bench-data: $(VENV)/.installed-dev data ## how soon a CSV file of 133 MB is read
 bench-accuracy: $(VENV)/.installed-dev data ## accuracy of the presets and of the tutorial over three seeds; takes hours on a CPU
 	$(BIN)/python -m benchmarks.accuracy --out benchmarks/results/accuracy.md
 
-bench-compare: $(VENV)/.installed-dev $(FITROOM_HOME)/mlflow/.installed ## the table at 1,000 and 10,000 runs, beside MLflow's server; recording beside log_batch
+bench-compare: $(VENV)/.installed-dev $(FITROOM_HOME)/mlflow/.installed chromium ## the table at 1,000 and 10,000 runs and recording, beside MLflow; curves in Chromium
 	$(BIN)/python -m benchmarks.compare --mlflow $(FITROOM_HOME)/mlflow/bin/python --out benchmarks/results/compare.md
 
 soak: $(VENV)/.installed-dev data ## 200 random kills of workers and servers under load; nothing may be lost

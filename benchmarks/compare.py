@@ -35,8 +35,10 @@ from app.columns import COLUMNS
 from app.config import ROOT, Settings
 from app.models import Run
 from app.schema import opened
+from benchmarks import compare_browser
 from benchmarks.revision import revision
 from tests.app.factories import started
+from tools.browser import chromium
 from tools.server import serving
 from tools.store import generate
 from trainer.config import TrainConfig
@@ -115,16 +117,19 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs=2, default=(1000, 10_000), metavar=("FEW", "MANY"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mlflow", type=Path, help="the Python that has MLflow; without it only Fitroom is measured")
+    parser.add_argument(
+        "--browser", action=argparse.BooleanOptionalAction, default=True, help="what Chromium draws too"
+    )
     parser.add_argument("--out", type=Path, help="write the report here too")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = compare(Path(folder), parsed.sizes, parsed.rounds, parsed.mlflow)
+        report = compare(Path(folder), parsed.sizes, parsed.rounds, parsed.mlflow, with_browser=parsed.browser)
     print(f"\n{report}")
     if parsed.out:
         parsed.out.write_text(report)
 
 
-def compare(folder: Path, sizes: Sequence[int], rounds: int, mlflow: Path | None) -> str:
+def compare(folder: Path, sizes: Sequence[int], rounds: int, mlflow: Path | None, *, with_browser: bool) -> str:
     few, many = sizes
     homes = {size: folder / f"{size}" for size in sizes}
     for size, home in homes.items():
@@ -153,6 +158,8 @@ def compare(folder: Path, sizes: Sequence[int], rounds: int, mlflow: Path | None
             with _mlflow_server(folder, homes[few], mlflow) as (url, experiment):
                 lines += ["", *_beside(Asker(url), askers[few], experiment, few, rounds)]
             lines += ["", *_recording(folder, mlflow, rounds)]
+    if with_browser:
+        lines += ["", *_in_chromium(folder)]
     return "\n".join(lines) + "\n"
 
 
@@ -363,6 +370,14 @@ def _record(home: Path, told: Recorded) -> float:
                 metrics.record(session, held, done, now=now)
             written += 5
         return written / (time.perf_counter() - begun)
+
+
+def _in_chromium(folder: Path) -> list[str]:
+    """What a comparison and a long curve cost in a real browser, on a store of their own."""
+    print("drawing in Chromium ...", flush=True)
+    with serving(folder / "drawn", workers="0") as server, chromium() as browser:
+        found = compare_browser.rows(server, browser)
+    return ["| in Chromium | measured | aimed at |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in found)]
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

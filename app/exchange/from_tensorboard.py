@@ -44,12 +44,14 @@ def read(root: Path, name: str) -> list[PastRun]:
     if not root.is_dir():
         raise ImportProblem(f"{name} is no folder.")
     folders = {path: _read(path, sorted(files), root) for path, files in _by_folder(root).items()}
-    owners: dict[Path, list[_Folder]] = {}
-    for path, folder in folders.items():
-        owners.setdefault(_owner(folder, folders), []).append(folder)
-        _rename(folder, _owner(folder, folders) if path != _owner(folder, folders) else path)
-    runs = [_run(owner, parts, root, name) for owner, parts in sorted(owners.items())]
-    return within_limits([run for run in runs if run.series])
+    runs: dict[Path, list[_Folder]] = {}
+    for folder in folders.values():
+        owner = _owner(folder, folders)
+        if owner != folder.path:
+            _name_after(folder)
+        runs.setdefault(owner, []).append(folder)
+    found = [_run(owner, parts, root, name) for owner, parts in sorted(runs.items())]
+    return within_limits([run for run in found if run.series])
 
 
 def _by_folder(root: Path) -> dict[Path, list[Path]]:
@@ -105,10 +107,8 @@ def _slug(tag: str) -> str:
     return tag.replace("/", "_") + "_"
 
 
-def _rename(folder: _Folder, owner: Path) -> None:
+def _name_after(folder: _Folder) -> None:
     """Say in the names of its measures what the folder's own name has said."""
-    if owner == folder.path:
-        return
     name = folder.path.name
     if name.lower() in SPLITS:
         folder.points = {f"{name}/{tag}": points for tag, points in folder.points.items()}
