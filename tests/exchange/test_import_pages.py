@@ -9,6 +9,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import event
 from starlette.testclient import TestClient
 from torch.utils.tensorboard import SummaryWriter
 
@@ -218,3 +219,30 @@ def test_settings_that_an_imported_run_does_not_tell_are_not_taken_for_defaults(
     shown = client.get(f"/compare?runs=1&runs={own}").text
     assert "Optimizer" in shown
     assert client.get("/api/v1/runs?filter=optimizer = adam").json()["total"] == 1
+
+
+def asked_of_the_database(client: TestClient, path: str) -> int:
+    """How many statements a page takes."""
+    asked = 0
+
+    def count(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    engine = client.app.state.fitroom.db._readers  # type: ignore[attr-defined]
+    event.listen(engine, "before_cursor_execute", count)
+    assert client.get(path).status_code == 200
+    event.remove(engine, "before_cursor_execute", count)
+    return asked
+
+
+def test_pages_ask_the_database_as_often_for_much_as_for_little(client: TestClient):
+    def history(name: str, runs: int, epochs: int) -> str:
+        lines = [f"{name}{run},{epoch},{1 / epoch},2.5" for run in range(runs) for epoch in range(1, epochs + 1)]
+        return upload(client, f"{name}.csv", "\n".join(["run,epoch,val_loss,weights/norm", *lines]).encode())
+
+    small, large = history("small", 1, 2), history("large", 50, 40)
+    assert asked_of_the_database(client, large) == asked_of_the_database(client, small) <= 4
+    for preview in (small, large):
+        client.post(f"{preview}/confirm")
+    assert asked_of_the_database(client, "/runs/2") == asked_of_the_database(client, "/runs/1") <= 8
