@@ -159,7 +159,7 @@ def live_redraw(server: Server, browser: Browser, ids: Sequence[int]) -> Iterato
     page.wait_for_load_state("load")
     page.evaluate(_WATCH)
     protocol = page.context.new_cdp_session(page)
-    protocol.send("Performance.enable")
+    protocol.send("Performance.enable", {"timeDomain": "threadTicks"})
     db = Database(Settings(home=server.home).database)
     drawing, tasks = [], []
     for _ in range(REDRAWS):
@@ -170,15 +170,20 @@ def live_redraw(server: Server, browser: Browser, ids: Sequence[int]) -> Iterato
         with db.write() as session:
             for run_id in ids:
                 _one_more(session, run_id)
-        while page.evaluate("drawings.length") < seen + 4:
-            page.wait_for_timeout(20)
+        page.evaluate(_DRAWN, seen + 4)
         page.wait_for_timeout(200)
         drawing.append(sum(page.evaluate(f"drawings.slice({seen})")))
         tasks.append((_busy(protocol) - busy - idle * (time.monotonic() - begun)) * 1000)
     db.close()
+    alone = _redraws_alone(page, protocol)
     page.close()
     yield (
-        f"a live redraw of {LIVE} running curves in four charts, drawing",
+        f"redrawing {LIVE} running curves in four charts, all of the main thread, its painting included",
+        f"mean {alone:.1f} ms",
+        "< 16 ms",
+    )
+    yield (
+        f"a live redraw of {LIVE} running curves in four charts, its script",
         f"median {statistics.median(drawing):.1f} ms, p95 {np.quantile(drawing, 0.95):.1f} ms",
         "< 16 ms",
     )
@@ -189,6 +194,24 @@ def live_redraw(server: Server, browser: Browser, ids: Sequence[int]) -> Iterato
     )
 
 
+def _redraws_alone(page: Page, protocol: Any) -> float:
+    """Milliseconds of the main thread's processor time for one redraw of all charts, and nothing else."""
+    before, begun = _busy(protocol), time.monotonic()
+    page.wait_for_timeout(1000)
+    idle = (_busy(protocol) - before) / (time.monotonic() - begun)
+    before, begun = _busy(protocol), time.monotonic()
+    page.evaluate(_REDRAW, REDRAWS)
+    return (_busy(protocol) - before - idle * (time.monotonic() - begun)) / REDRAWS * 1000
+
+
+_REDRAW = """async (times) => {
+    const button = document.querySelector("#legend button");
+    for (let n = 0; n < times; n++) {
+        button.dispatchEvent(new FocusEvent(n % 2 ? "focusout" : "focusin", { bubbles: true }));
+        await new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown)));
+    }
+}"""
+"""Brings one curve forward and back: all four charts draw all of their curves."""
 _WATCH = """() => {
     window.drawings = [];
     for (const chart of document.querySelectorAll("figure:not([hidden]) .chart")) {
@@ -196,6 +219,13 @@ _WATCH = """() => {
         drawn.observe(chart, { attributeFilter: ["data-draw-ms"] });
     }
 }"""
+
+
+_DRAWN = """(number) => new Promise((done) => {
+    const look = () => (drawings.length >= number ? done() : setTimeout(look, 100));
+    look();
+})"""
+"""Asked for often from outside, the page would be busy answering."""
 
 
 def _page(browser: Browser, *, bypass_csp: bool = False) -> Page:
