@@ -33,11 +33,12 @@ RUN useradd --create-home --uid 1000 fitroom && install -d -o fitroom /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/fitroom /opt/fitroom
 # The server must be reached from outside the container; publish the port to 127.0.0.1, as above.
-ENV PATH=/opt/venv/bin:$PATH FITROOM_HOME=/data FITROOM_HOST=0.0.0.0 FITROOM_PORT=8000 FITROOM_TOKEN=auto PYTHONUNBUFFERED=1
+ENV PATH=/opt/venv/bin:$PATH FITROOM_HOME=/data FITROOM_HOST=0.0.0.0 FITROOM_PORT=8000 PYTHONUNBUFFERED=1
 WORKDIR /opt/fitroom
 USER 1000
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['FITROOM_PORT'] + '/healthz', timeout=4)"]
-CMD ["sh", "-c", "fitroom data; exec fitroom serve"]
+# A token of one's own comes from outside; without one it is made at the start. It never stands in the image.
+CMD ["sh", "-c", "fitroom data; export FITROOM_TOKEN=\"${FITROOM_TOKEN:-auto}\"; exec fitroom serve"]
