@@ -1,5 +1,7 @@
 // The confusion matrix, the scores by class and the calibration; a cell shows its images in the grid above.
 
+import { patient } from "./patient.js";
+
 export class Confusion {
   #root;
   #runId;
@@ -32,8 +34,8 @@ export class Confusion {
   async refresh(epoch) {
     this.#epoch = epoch;
     const chosen = /** @type {HTMLElement | null} */ (this.#root.querySelector("[data-order][aria-current]"));
-    const answer = await fetch(`/runs/${this.#runId}/confusion?epoch=${epoch}&order=${chosen?.dataset.order ?? "listed"}`);
-    if (!answer.ok) return;
+    const answer = await patient(`/runs/${this.#runId}/confusion?epoch=${epoch}&order=${chosen?.dataset.order ?? "listed"}`);
+    if (!answer.ok || epoch !== this.#epoch) return;
     const html = await answer.text();
     const focused = /** @type {HTMLElement | null} */ (document.activeElement?.closest("[data-cell]"))?.dataset.cell;
     const scrolled = [...this.#place.querySelectorAll(".scroll")].map((part) => part.scrollLeft);

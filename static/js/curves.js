@@ -3,6 +3,7 @@
 import { Chart } from "./charts.js";
 import { paced } from "./pace.js";
 import { LineChart } from "./plot/lines.js";
+import { patient } from "./patient.js";
 import { smoothed } from "./smooth.js";
 
 /** @typedef {{epoch: number, finished_at: string, [measure: string]: any}} EpochRow */
@@ -89,7 +90,7 @@ export class StepCurve {
 
   /** @param {string} url */
   async #load(url) {
-    const answer = await fetch(url);
+    const answer = await patient(url);
     const early = this.#early ?? [];
     this.#early = null;
     if (answer.ok) this.#put(0, new Float32Array(await answer.arrayBuffer()));

@@ -1,5 +1,7 @@
 // The grid of validation images with what the model says of them, refreshed after each epoch.
 
+import { patient } from "./patient.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Predictions {
@@ -31,7 +33,7 @@ export class Predictions {
     if (!epoch) return; // nothing is done yet
     // Answers may overtake each other; only that to the last question counts.
     const asked = ++this.#asked;
-    const answer = await fetch(`/api/v1/runs/${this.#runId}/predictions?show=${this.#show}&epoch=${epoch}`);
+    const answer = await patient(`/api/v1/runs/${this.#runId}/predictions?show=${this.#show}&epoch=${epoch}`);
     if (!answer.ok || asked !== this.#asked) return;
     const grid = await answer.json();
     await loaded(grid.sprite_url);

@@ -2,6 +2,7 @@
 
 import { localTimes, format } from "./format.js";
 import { paced } from "./pace.js";
+import { patient } from "./patient.js";
 import { Stream } from "./stream.js";
 import { Columns } from "./table-columns.js";
 import { edits } from "./table-edit.js";
@@ -39,7 +40,7 @@ class RunsTable {
 
   async fetch() {
     const number = ++this.#asked;
-    const answer = await fetch(root.dataset.rowsUrl ?? "");
+    const answer = await patient(root.dataset.rowsUrl ?? "");
     const rows = rowsOf(await answer.text());
     if (!answer.ok || number < this.#shown) return;
     this.#shown = number;
@@ -104,7 +105,7 @@ class RunsTable {
   async #members(row) {
     const address = new URL(/** @type {HTMLAnchorElement} */ (row.querySelector(".unfold")).href);
     address.pathname = "/runs/rows";
-    const answer = await fetch(address);
+    const answer = await patient(address);
     if (!answer.ok || row.querySelector('[aria-expanded="true"]') === null) return;
     const old = new Map(membersOf(row).map((member) => [member.dataset.runId, member]));
     const fresh = rowsOf(await answer.text());

@@ -13,6 +13,7 @@ from app.config import Settings
 from app.main import create_app
 from app.routes import assets
 from tests.app.test_access import all_routes
+from tests.loops import in_a_loop
 from tools.server import link_fashion_mnist
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def status_of(app: FastAPI, method: str, raw: str) -> int:
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }
-    asyncio.run(app(scope, receive, send))
+    in_a_loop(app(scope, receive, send))
     return int(sent[0]["status"])
 
 

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.config import ROOT
 from app.models import Run
 from app.script import script
 from trainer import sources
@@ -126,7 +125,8 @@ def test_before_the_run_starts_there_is_no_script(client: TestClient):
 
 
 def run_of(config: TrainConfig, **facts: str) -> Run:
-    return Run(id=7, name="x", config=config.to_dict(), facts={"precision": "bfloat16", "device": "cpu"} | facts)
+    known = {"precision": "bfloat16", "device": "cpu"} | facts
+    return Run(id=7, name="x", source="fitroom", config=config.to_dict(), facts=known)
 
 
 def test_a_name_cannot_leave_its_comment(data_dir: Path):
@@ -153,9 +153,11 @@ def values(name: str) -> st.SearchStrategy[Any]:
     return st.sampled_from([option.default, *{"patience": [3], "grad_clip": [1.0]}.get(name, [])])
 
 
-@given(st.fixed_dictionaries({name: values(name) for name in OPTIONS if name != "dataset"}), st.data())
+@given(chosen=st.fixed_dictionaries({name: values(name) for name in OPTIONS if name != "dataset"}), data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_any_settings_make_a_script_that_linters_find_nothing_in(chosen: dict[str, Any], data: st.DataObject):
+def test_any_settings_make_a_script_that_linters_find_nothing_in(
+    data_dir: Path, chosen: dict[str, Any], data: st.DataObject
+):
     """Formatted as ruff does it, without an unused import or an unknown name."""
     for name, some in (("shift", 2), ("rotate", 5.0), ("erase", 0.5), ("warmup_epochs", 1.0), ("ema_decay", 0.9)):
         chosen[name] = some if data.draw(st.booleans(), name) else OPTIONS[name].default
@@ -164,7 +166,7 @@ def test_any_settings_make_a_script_that_linters_find_nothing_in(chosen: dict[st
         config = TrainConfig.from_dict(chosen)
     except ConfigError:
         return
-    text = script(run_of(config), ROOT / "var" / "data")
+    text = script(run_of(config), data_dir)
     for command in (["check", "--select", "E,F,I,B", "-"], ["format", "--check", "-"]):
         base = [f"{sys.prefix}/bin/ruff", command[0], "--isolated", "--line-length", "120", *command[1:]]
         done = subprocess.run(base, input=text, capture_output=True, text=True, check=False)

@@ -10,6 +10,7 @@ import pytest
 
 from app.config import Settings
 from app.serve import _listening
+from tests.loops import in_a_loop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def test_answers_on_a_kept_connection_do_not_wait_to_be_acknowledged(tmp_path: P
             return answer
 
     with _listening(Settings(home=tmp_path, port=0)) as listener:
-        assert asyncio.run(nodelay(listener)) == 1
+        assert in_a_loop(nodelay(listener)) == 1
 
 
 def test_a_taken_port_is_told_with_the_setting_that_names_it(tmp_path: Path):

@@ -15,6 +15,7 @@ from app.models import Role
 from app.people import LOCAL
 from app.routes.streams import _follow
 from tests.app.test_access import PASSWORD
+from tests.loops import in_a_loop
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
@@ -89,7 +90,7 @@ async def watched(state: State, clock: FakeClock, act: str) -> int:
 @pytest.mark.parametrize("act", ["sign out", "run out"])
 def test_a_stream_ends_when_who_asked_for_it_is_signed_out(home_with_data: Settings, clock: FakeClock, act: str):
     state: State = create_app(home_with_data, clock=clock).state.fitroom
-    assert asyncio.run(asyncio.wait_for(watched(state, clock, act), 30)) == 1
+    assert in_a_loop(asyncio.wait_for(watched(state, clock, act), 30)) == 1
     assert state.telemetry.open_streams == 0
     state.live.close()
     state.db.close()
@@ -109,4 +110,4 @@ def test_streams_are_counted_while_they_are_open(home_with_data: Settings, clock
         state.db.close()
         return seen
 
-    assert asyncio.run(one()) == 1
+    assert in_a_loop(one()) == 1

@@ -289,7 +289,7 @@ def test_a_data_set_is_looked_through(page: Page, server: Server):
     expect(page.get_by_role("heading", level=1)).to_have_text("Bag")
     expect(page.locator(".pixels td")).to_have_count(784)
     page.go_back()
-    page.get_by_role("link", name="Train on it").click()
+    page.get_by_role("link", name="Train on this").click()
     expect(page.locator("#field-dataset")).to_have_value("fashion-mnist")
 
 

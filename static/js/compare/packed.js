@@ -1,5 +1,7 @@
 // Reads what app/curves.py packs: a header, then columns of numbers that are used where they lie.
 
+import { patient } from "../patient.js";
+
 /** @typedef {Record<string, Float32Array | Float64Array>} Columns */
 /** @typedef {{runs: Map<number, Columns>, facts: Record<string, any>}} Unpacked */
 
@@ -24,7 +26,7 @@ export function unpacked(buffer) {
 
 /** @param {string} url @param {AbortSignal} [signal] @returns {Promise<Unpacked>} */
 export async function fetched(url, signal) {
-  const answer = await fetch(url, { signal });
+  const answer = await patient(url, { signal });
   if (!answer.ok) throw new Error(`${url} answered ${answer.status}`);
   return unpacked(await answer.arrayBuffer());
 }
