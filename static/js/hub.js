@@ -6,7 +6,10 @@ const RETRY_MS = 2000;
 /** Windows that are opened together become one request. */
 const GATHER_MS = 20;
 
-/** @typedef {{topic: string, after: number}} Follower what it follows, and the newest that it has been told */
+/**
+ * What a window follows, the newest that it has been told, and whether the open stream was asked for on its behalf.
+ * @typedef {{topic: string, after: number, served: boolean}} Follower
+ */
 
 export class Hub {
   /** @type {Map<MessagePort, Follower>} */
@@ -18,7 +21,7 @@ export class Hub {
   /** A window's line: it sends `{topic, after}` to follow, null to leave. @param {MessagePort} port */
   join(port) {
     port.onmessage = ({ data }) => {
-      if (data) this.#followers.set(port, data);
+      if (data) this.#followers.set(port, { ...data, served: false });
       else this.#followers.delete(port);
       this.#openSoon(GATHER_MS);
     };
@@ -37,6 +40,7 @@ export class Hub {
     const wanted = [...this.#cursors()].map(([topic, after]) => ["follow", `${topic}@${after}`]);
     const source = new EventSource(`${ADDRESS}?${new URLSearchParams(wanted)}`);
     this.#source = source;
+    for (const follower of this.#followers.values()) follower.served = true;
     source.onopen = () => this.#tellAll({ connection: true });
     source.onerror = () => {
       // The browser would ask for the same address again, with cursors that are out of date by then.
@@ -58,7 +62,8 @@ export class Hub {
   /** @param {{topic: string, id: number, kind: string, data: any}} told */
   #pass({ topic, id, kind, data }) {
     for (const [port, follower] of this.#followers) {
-      if (follower.topic !== topic) continue;
+      // Who joined after the stream was opened has yet to hear what came before this.
+      if (follower.topic !== topic || !follower.served) continue;
       if (kind === "end") this.#followers.delete(port);
       // Another follower may have been behind, and what it missed comes to all.
       else if (id > follower.after || kind === "deleted") {

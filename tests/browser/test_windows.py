@@ -69,6 +69,31 @@ def test_eight_windows_side_by_side_load_and_stay_live_on_one_connection(
         gone.close()
 
 
+def test_a_window_that_joins_while_others_hear_news_misses_nothing_of_before(page: Page, server: Server):
+    run_id = server.submit(**SMALL, epochs=500)
+    page.goto(f"{server.url}/runs/{run_id}")
+    wait_until(page, "document.getElementById('chart-accuracy').dataset.lastEpoch >= 3")
+    heard = page.evaluate(
+        """async (address) => {
+            const module = document.querySelector("script[type=module]").src.replace(/js\\/.*/, "js/stream.js");
+            const { Stream } = await import(module);
+            const join = () => new Promise((done) => {
+                const epochs = [];
+                const stream = new Stream(address, { epoch: ({ epoch }) => {
+                    epochs.push(epoch);
+                    if (epochs.length === 3) { stream.end(); done(epochs); }
+                } });
+            });
+            const all = [];
+            for (let i = 0; i < 20; i++) all.push(await join());
+            return all;
+        }""",
+        f"/api/v1/runs/{run_id}/events?after=0",
+    )
+    server.post(f"/api/v1/runs/{run_id}/cancel")
+    assert heard == [[1, 2, 3]] * 20
+
+
 def assert_each_epoch_once(page: Page) -> None:
     epochs = page.locator("#epochs tr").evaluate_all("rows => rows.map(row => Number(row.dataset.epoch))")
     assert epochs == list(range(len(epochs), 0, -1))
