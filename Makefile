@@ -22,8 +22,9 @@ run: $(VENV)/.installed data ## set up what is missing, then serve on http://127
 	@exec $(BIN)/fitroom serve
 
 # Files of tests beside each other, one thread of torch each: two times two threads on two cores only wait for each other.
+# In the order of the folders: the few slow tests of faults would come last by number, and one core would wait for them.
 test: $(VENV)/.installed-dev data chromium lint ## everything that CI checks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev ## ruff, mypy --strict and the Dockerfile
 	$(BIN)/ruff check .
