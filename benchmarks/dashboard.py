@@ -41,6 +41,7 @@ from app import metrics, runs
 from app.config import ROOT, Settings
 from app.db import Database
 from app.main import create_app
+from app.middleware import Compressed
 from app.people import LOCAL
 from app.schema import migrate
 from tools import server as servers
@@ -132,9 +133,9 @@ def middleware(home: Path, data_dir: Path) -> Result:
 
 @contextmanager
 def bare(settings: Settings) -> Iterator[TestClient]:
-    """The same application without anything around it; whoever asks is let in."""
+    """The same application without what guards and watches it; whoever asks is let in, and pages are compressed too."""
     app = create_app(settings)
-    app.user_middleware.clear()
+    app.user_middleware = [layer for layer in app.user_middleware if layer.cls is Compressed]
 
     async def let_in(scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {})["identity"] = LOCAL
