@@ -27,6 +27,7 @@ from app.config import Settings
 from app.db import Database
 from app.locks import lock_file
 from app.schema import SchemaError, migrate, schema_state
+from trainer.durable import sync
 
 DATABASE, RUNS, DATA = "fitroom.db", "runs", "data"
 
@@ -54,7 +55,7 @@ def backup(settings: Settings, to: Path, *, checkpoints: bool = True, data: bool
                         _add_folder(archive, settings.home / name, name)
                 _copy_database(settings.database, Path(folder) / DATABASE)
                 archive.add(Path(folder) / DATABASE, DATABASE)
-            _sync(part)
+            sync(part)
         part.replace(to)
     except (OSError, sqlite3.Error) as error:
         raise BackupError(f"The backup could not be written: {_words(error)}.") from error
@@ -93,9 +94,9 @@ def _put_in_place(settings: Settings, unpacked: Path) -> int:
                 shutil.rmtree(target)
             if not target.exists():
                 _move(path, target)
-    _sync(settings.home)
+    sync(settings.home)
     database.replace(settings.database)
-    _sync(settings.home)
+    sync(settings.home)
     return number
 
 
@@ -185,14 +186,6 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.exists() else []
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _words(error: Exception) -> str:

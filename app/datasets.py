@@ -182,7 +182,7 @@ def suggested(dataset: str, data_dir: Path) -> dict[str, Any]:
 def npz(dataset: str, data_dir: Path) -> tuple[str, Iterator[bytes]]:
     """A file name, and the data set as .npz, packed while it is sent. Raises `DataMissing`."""
     kept = Store(data_dir).get(*parsed(dataset))
-    return f"{kept.name}-{kept.version}.npz", _packed(kept)
+    return kept.file, _packed(kept)
 
 
 def _packed(kept: DataSet) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ from app.schema import migrate
 from tests.app import factories
 from trainer import checkpoint
 from trainer.config import TrainConfig
+from trainer.durable import sync
 from trainer.events import EpochDone, Started
 from trainer.loop import train
 
@@ -108,7 +109,7 @@ def checkpoint_ms(last: Path) -> dict[str, float]:
     def bare() -> None:
         part = last.with_name("bare.part")
         torch.save(state, part)
-        checkpoint.sync(part)
+        sync(part)
         part.replace(last.with_name("bare.pt"))
 
     return {"megabytes": round(last.stat().st_size / 1e6, 1), **alternating({"sealed_ms": sealed, "bare_ms": bare})}

@@ -23,7 +23,7 @@ def test_the_web_does_not_import_torch():
         f"trainer.{name}"
         for name in (
             *("config", "events", "errors", "sources", "fetch", "models", "presets", "schedule", "scores"),
-            *("fit", "store", "small_sets", "ingest", "ingest.__main__"),
+            *("durable", "fit", "store", "small_sets", "ingest", "ingest.__main__"),
         )
     ],
 )

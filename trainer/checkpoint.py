@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainer.config import OPTIONS, TrainConfig
+from trainer.durable import sync
 from trainer.errors import CheckpointError
 from trainer.schedule import depends_on_length
 
@@ -237,12 +238,3 @@ def _link(file: Path, name: Path) -> None:
 
 def _part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
-
-
-def sync(path: Path) -> None:
-    """A file's bytes are on disk only then, and a rename only when its folder is."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

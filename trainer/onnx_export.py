@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainer import checkpoint, sources
+from trainer import sources
 from trainer.data import to_size
+from trainer.durable import sync
 from trainer.errors import CheckpointError
 from trainer.predict import Network, load
 
@@ -69,7 +70,7 @@ def export(weights: Path, to: Path, data_dir: Path) -> Exported:
         difference = _difference(whole, part, images)
         if difference is None:
             raise CheckpointError("The ONNX file does not say what the network says; it was not kept.")
-        checkpoint.sync(part)
+        sync(part)
         part.replace(to)
     finally:
         part.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from trainer.durable import sync
 from trainer.errors import DataError, DataMissing, within
 from trainer.ingest.contract import Converted
 
@@ -94,7 +95,7 @@ class Store:
             _write(converted / "card.json", {**asdict(card), "added": time.time()})
             place = self._next(name)
             converted.rename(place)
-            _flush(place.parent)
+            sync(place.parent)
         return _dataset(place)
 
     def sets(self) -> list[DataSet]:
@@ -249,12 +250,3 @@ def _write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-
-
-def _flush(folder: Path) -> None:
-    """A rename lasts when its folder is on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

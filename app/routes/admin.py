@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -51,42 +52,36 @@ def add_user(request: Request, shared: Shared, who: Who, values: Form) -> Respon
 
 @router.post("/users/{name}/role")
 def set_role(request: Request, name: Name, shared: Shared, who: Who, values: Form) -> Response:
-    now = shared.clock()
-    try:
+    def change(session: Session) -> None:
         role = _role(values)
-        with shared.db.write() as session:
-            if role != Role.ADMIN:
-                _leave_an_admin(session, shared, name)
-            people.set_role(session, name, role)
-            audit.note(session, who, "role", now=now, detail=f"user {name}, {role}")
-    except PeopleError as error:
-        return _page(request, shared, problem=str(error))
-    return RedirectResponse("/users", 303)
+        if role != Role.ADMIN:
+            _leave_an_admin(session, shared, name)
+        people.set_role(session, name, role)
+        audit.note(session, who, "role", now=shared.clock(), detail=f"user {name}, {role}")
+
+    return _changed(request, shared, change)
 
 
 @router.post("/users/{name}/sign-out")
 def sign_out_everywhere(request: Request, name: Name, shared: Shared, who: Who) -> Response:
     """All browsers and API tokens of this user."""
-    try:
-        with shared.db.write() as session:
-            people.get(session, name)
-            people.sign_out_everywhere(session, name)
-            audit.note(session, who, "sign-out", now=shared.clock(), detail=f"user {name}")
-    except PeopleError as error:
-        return _page(request, shared, problem=str(error))
-    return RedirectResponse("/users", 303)
+
+    def change(session: Session) -> None:
+        people.get(session, name)
+        people.sign_out_everywhere(session, name)
+        audit.note(session, who, "sign-out", now=shared.clock(), detail=f"user {name}")
+
+    return _changed(request, shared, change)
 
 
 @router.post("/users/{name}/remove")
 def remove(request: Request, name: Name, shared: Shared, who: Who) -> Response:
-    try:
-        with shared.db.write() as session:
-            _leave_an_admin(session, shared, name)
-            people.remove(session, name)
-            audit.note(session, who, "remove", now=shared.clock(), detail=f"user {name}")
-    except PeopleError as error:
-        return _page(request, shared, problem=str(error))
-    return RedirectResponse("/users", 303)
+    def change(session: Session) -> None:
+        _leave_an_admin(session, shared, name)
+        people.remove(session, name)
+        audit.note(session, who, "remove", now=shared.clock(), detail=f"user {name}")
+
+    return _changed(request, shared, change)
 
 
 @router.get("/audit")
@@ -113,6 +108,16 @@ def show_audit(
         "newest_url": query.url(before=None) if before else None,
     }
     return templates.TemplateResponse(request, "audit.html", context)
+
+
+def _changed(request: Request, shared: State, change: Callable[[Session], None]) -> Response:
+    """The list after a change to one of its users, or with the reason why there was none."""
+    try:
+        with shared.db.write() as session:
+            change(session)
+    except PeopleError as error:
+        return _page(request, shared, problem=str(error))
+    return RedirectResponse("/users", 303)
 
 
 def _role(values: dict[str, str]) -> Role:

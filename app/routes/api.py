@@ -75,44 +75,22 @@ _ABOUT: dict[str, Any] = {
         "maxItems": forms.TAGS,
     },
 }
-_SUBMISSION = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": _ABOUT
-                    | {
-                        "preset": {
-                            "enum": list(PRESETS),
-                            "description": "Settings to start from; others beside it win.",
-                        }
-                    }
-                    | {option.name: _json_schema(option) for option in OPTIONS.values()},
-                },
-                "example": {"name": "first try", "epochs": 3, "lr": 0.001},
-            }
-        },
-    }
-}
 
-_EDIT = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": _ABOUT | {name: {"type": "boolean"} for name in ("starred", "archived")},
-                },
-                "example": {"tags": ["sweep"], "starred": True},
-            }
-        },
-    }
-}
+
+def _body(properties: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+_SUBMISSION = _body(
+    _ABOUT
+    | {"preset": {"enum": list(PRESETS), "description": "Settings to start from; others beside it win."}}
+    | {option.name: _json_schema(option) for option in OPTIONS.values()},
+    {"name": "first try", "epochs": 3, "lr": 0.001},
+)
+_EDIT = _body(
+    _ABOUT | {name: {"type": "boolean"} for name in ("starred", "archived")}, {"tags": ["sweep"], "starred": True}
+)
 
 
 @router.post("/runs", status_code=201, openapi_extra=_SUBMISSION)

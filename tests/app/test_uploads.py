@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import resource
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +15,10 @@ from app.main import create_app
 from app.pieces import Checksum
 from app.routes.uploads import PIECE, receive
 from app.uploads import MOST_AT_ONCE, MOST_FILES, Uploads
+from tests.limits import files_no_larger_than
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from app.config import Settings
@@ -186,20 +185,9 @@ def test_a_discarded_upload_leaves_nothing(client: TestClient, home_with_data: S
     assert client.head(url).status_code == 404
 
 
-@contextlib.contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    """The kernel refuses to write beyond: a full disk that no other test notices."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_is_told_and_the_upload_goes_on_when_there_is_room(client: TestClient, home_with_data: Settings):
     _, url = one(client)
-    with files_no_longer_than(4096):
+    with files_no_larger_than(4096):
         answer = send(client, url, CONTENT, 0)
     assert answer.status_code == 507
     assert "disk of the server is full" in answer.json()["detail"]

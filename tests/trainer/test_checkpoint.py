@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+from tests.limits import files_no_larger_than
 from tests.trainer.conftest import Trained
 from trainer import checkpoint
 from trainer.config import TrainConfig
@@ -18,7 +16,6 @@ from trainer.events import CheckpointFailed, CheckpointSaved, Finished, Started
 from trainer.loop import train
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 SMALL = {"train_size": 512, "val_size": 1500, "batch_size": 128, "epochs": 2}
@@ -123,23 +120,10 @@ def test_a_checkpoint_of_the_version_before_is_read(data_dir: Path, tmp_path: Pa
     assert [number[0] for number in trained(data_dir, tmp_path).numbers] == [2]
 
 
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """The kernel's own limit: a write beyond it fails, as on a full disk, though with EFBIG."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_checkpoint_that_cannot_be_written_is_told_and_training_goes_on(data_dir: Path, tmp_path: Path):
     trained(data_dir, tmp_path, epochs=1)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with no_file_larger_than(1_000_000):
+    with files_no_larger_than(1_000_000):
         told = trained(data_dir, tmp_path, epochs=3)
     failed = [event for event in told.events if isinstance(event, CheckpointFailed)]
     assert [event.epoch for event in failed] == [2, 3]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import resource
 import subprocess
 import sys
 import tarfile
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 
 from app.config import ROOT
+from tests.limits import files_no_larger_than
 from tests.trainer.ingest.conftest import arrays, table, tarred
 from trainer.ingest import Choices, convert
 from trainer.ingest.writing import check_space
@@ -130,20 +129,9 @@ def test_what_a_killed_process_was_making_is_swept(bench: Bench):
     assert not out.exists()
 
 
-@contextlib.contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """The disk takes so many bytes a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_disk_that_is_full_half_way_leaves_nothing(bench: Bench, real: ImageSet):
     file = bench.file("a.npz", arrays(images=real.images, labels=real.labels))
-    with files_up_to(500_000):
+    with files_no_larger_than(500_000):
         assert "The disk is full" in str(bench.refused(file))
     assert bench.made(file).about.shape == (28, 28, 1)
 
