@@ -12,10 +12,12 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, HTTPException, Request
 from pydantic import BaseModel, ValidationError
 
-from app import audit, forms, labels, runs, views, workers
-from app.datasets import DataSetOut
+from app import forms, runs, workers
+from app.data_sets.datasets import DataSetOut
 from app.forms import FormError
+from app.guarding import audit
 from app.models import Run, View
+from app.runs_table import labels, views
 from app.schemas import RunOut
 from app.state import State
 from trainer import sources

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from app import logs
 from app.clock import utc_now
 from app.config import Settings, SettingsError, load_settings
-from app.locks import HomeError, lock_file
+from app.keeping.locks import HomeError, lock_file
 from app.models import Role
 from app.schema import SchemaError, migrate, opened
+from app.watching import logs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,7 +139,7 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _backup(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app.backup import BackupError, backup
+    from app.keeping.backup import BackupError, backup
 
     try:
         size = backup(settings, parsed.file, checkpoints=not parsed.no_checkpoints, data=parsed.data)
@@ -151,7 +151,7 @@ def _backup(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app.backup import BackupError, restore
+    from app.keeping.backup import BackupError, restore
 
     try:
         number = restore(settings, parsed.file)
@@ -163,7 +163,7 @@ def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app import retention
+    from app.keeping import retention
 
     older_than = timedelta(days=parsed.days)
     with opened(settings.database) as db:
@@ -204,19 +204,19 @@ def _data(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _doctor(settings: Settings, _: argparse.Namespace) -> int:
-    from app.doctor import main as doctor
+    from app.watching.doctor import main as doctor
 
     return doctor(settings)
 
 
 def _user(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app.users import main as user
+    from app.guarding.users import main as user
 
     return user(settings, parsed)
 
 
 def _audit(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app import audit
+    from app.guarding import audit
 
     with opened(settings.database) as db, db.read() as session:
         for line in audit.lines(audit.newest(session, max(0, parsed.count))):

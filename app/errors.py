@@ -11,16 +11,16 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from app.data_sets.pieces import UploadError, WrongOffset
 from app.exchange.past import ImportProblem
 from app.forms import FormError
-from app.images import NoSuchImage
-from app.listing import QueryError
+from app.looking.images import NoSuchImage
 from app.pages import templates
-from app.pieces import UploadError, WrongOffset
 from app.runs import QueueFull, RunNotFound, RunStateError
+from app.runs_table.listing import QueryError
+from app.runs_table.views import ViewNotFound
 from app.schemas import Problem
 from app.sidecar import SidecarError
-from app.views import ViewNotFound
 from trainer.errors import DataError, DataMissing
 
 logger = logging.getLogger("fitroom.web")

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import labels, metrics
+from app import metrics
 from app.models import Change, Epoch, Run, Status
+from app.runs_table import labels
 from app.schemas import EpochOut, RunOut, StepsOut
 
 BATCH = 500

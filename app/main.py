@@ -10,16 +10,15 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import errors
-from app.access import Gate, KnownHostsOnly, SignedInOnly
 from app.clock import Clock, utc_now
 from app.config import Settings
+from app.data_sets.fetching import Fetching
+from app.data_sets.intake import Intake
+from app.data_sets.uploads import Uploads
 from app.db import Database
-from app.fetching import Fetching
-from app.intake import Intake
+from app.guarding.access import Gate, KnownHostsOnly, SignedInOnly
 from app.live import Live
-from app.machine import Machine
 from app.middleware import BodyLimit, Compressed, SameSiteOnly, SecurityHeaders
-from app.readiness import Readiness
 from app.routes import (
     account,
     admin,
@@ -44,9 +43,10 @@ from app.routes import (
 from app.schema import migrate
 from app.sidecar import Sidecar
 from app.state import State
-from app.telemetry import Observed, Telemetry, Unexpected
-from app.uploads import Uploads
-from app.vitals import ForPrometheus
+from app.watching.machine import Machine
+from app.watching.readiness import Readiness
+from app.watching.telemetry import Observed, Telemetry, Unexpected
+from app.watching.vitals import ForPrometheus
 from trainer.store import Store
 
 MOST_BYTES = 256 * 1024

@@ -15,9 +15,10 @@ import numpy as np
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app import runs, sparks
+from app import runs
 from app.models import Change, Checkpoint, Epoch, EpochPredictions, Run, StepBlock
 from app.runs import Claim
+from app.runs_table import sparks
 from trainer.events import CheckpointFailed, CheckpointSaved, EpochDone, Event, Finished, Started, Steps
 
 _LOSSES = np.dtype("<f4")

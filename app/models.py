@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from app.db import UtcDateTime
-from app.folding import config_key
+from app.runs_table.folding import config_key
 
 
 class Status(enum.StrEnum):
@@ -137,7 +137,7 @@ class Run(Base):
     archived: Mapped[bool] = mapped_column(default=False, server_default=false())
     """Out of the table's way until asked for."""
     config_key: Mapped[str | None] = mapped_column(String(16), default=_key_of_config)
-    """The same for all seeds of one configuration: `app.folding`."""
+    """The same for all seeds of one configuration: `app.runs_table.folding`."""
 
     epochs_done: Mapped[int] = mapped_column(default=0)
     best_epoch: Mapped[int | None]
@@ -150,7 +150,7 @@ class Run(Base):
     epoch_seconds: Mapped[float | None]
     epoch_finished_at: Mapped[datetime | None]
     spark: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """The curve of validation accuracies in small: `app.sparks`."""
+    """The curve of validation accuracies in small: `app.runs_table.sparks`."""
 
     dataset: Mapped[str | None] = _setting("dataset", "TEXT")
     arch: Mapped[str | None] = _setting("arch", "TEXT")

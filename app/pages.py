@@ -17,9 +17,9 @@ from markupsafe import Markup
 from pydantic_core import to_json
 
 from app.config import ROOT
-from app.filters import quoted
+from app.data_sets.uploads import file_size
 from app.models import SOURCES
-from app.uploads import file_size
+from app.runs_table.filters import quoted
 
 STATIC = ROOT / "static"
 _IMPORT = re.compile(r'^(?:import|export) [^;]*?from "(\./[^"]+|\.\./[^"]+)"', re.MULTILINE)

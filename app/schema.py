@@ -13,9 +13,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 
-from app import listed
 from app.config import ROOT
 from app.db import Database
+from app.runs_table import listed
 
 
 class SchemaError(Exception):

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.intake import Reading
+from app.data_sets.intake import Reading
+from app.data_sets.uploads import Upload
 from app.models import Epoch, Run, Source, Status
-from app.uploads import Upload
 from trainer.presets import Preset
 
 

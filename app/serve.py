@@ -14,10 +14,10 @@ from types import FrameType
 
 import uvicorn
 
-from app.access import is_loopback
 from app.config import Settings, with_token
 from app.db import Database
-from app.locks import lock_file
+from app.guarding.access import is_loopback
+from app.keeping.locks import lock_file
 from app.main import create_app
 from app.state import State
 from app.supervisor import Supervisor

@@ -7,18 +7,18 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from app.access import Gate
 from app.clock import Clock
 from app.config import Settings
+from app.data_sets.fetching import Fetching
+from app.data_sets.intake import Intake
+from app.data_sets.uploads import Uploads
 from app.db import Database
-from app.fetching import Fetching
-from app.intake import Intake
+from app.guarding.access import Gate
 from app.live import Live
-from app.machine import Machine
-from app.readiness import Readiness
 from app.sidecar import Sidecar
-from app.telemetry import Telemetry
-from app.uploads import Uploads
+from app.watching.machine import Machine
+from app.watching.readiness import Readiness
+from app.watching.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,13 @@ from typing import Protocol
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app import logs, metrics, runs, workers
+from app import metrics, runs, workers
 from app.clock import Clock, utc_now
 from app.config import Settings
 from app.db import ChangeDetector, Database
-from app.leases import Leases
+from app.keeping.leases import Leases
 from app.runs import Claim, ClaimLost
+from app.watching import logs
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
 from trainer.events import Event, Finished, Steps

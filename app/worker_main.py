@@ -15,7 +15,7 @@ from app import workers
 from app.clock import utc_now
 from app.config import Settings
 from app.db import Database
-from app.locks import lock_file
+from app.keeping.locks import lock_file
 from app.schema import migrate
 from app.worker import Worker
 from trainer import devices

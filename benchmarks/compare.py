@@ -31,9 +31,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from sqlalchemy import select
 
 from app import metrics, runs
-from app.columns import COLUMNS
 from app.config import ROOT, Settings
 from app.models import Run
+from app.runs_table.columns import COLUMNS
 from app.schema import opened
 from benchmarks import compare_browser
 from benchmarks.revision import revision

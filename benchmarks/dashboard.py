@@ -40,9 +40,9 @@ from starlette.types import Receive, Scope, Send
 from app import metrics, runs
 from app.config import ROOT, Settings
 from app.db import Database
+from app.guarding.people import LOCAL
 from app.main import create_app
 from app.middleware import Compressed
-from app.people import LOCAL
 from app.schema import migrate
 from tools import server as servers
 from tools.browser import chromium

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
-from app import sparks
 from app.config import Settings
 from app.models import Change, Run, Status, Tag
+from app.runs_table import sparks
 from app.schema import opened
 from tools import experiments
 from tools.experiments import Curves

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app import listing, runs
+from app import runs
 from app.clock import utc_now
 from app.config import Settings
 from app.db import Database
@@ -16,6 +16,7 @@ from app.exchange.importing import Planned
 from app.exchange.past import ImportProblem
 from app.exchange.sheets import WRITERS
 from app.runs import RunNotFound
+from app.runs_table import listing
 from app.schema import opened
 
 SHOWN = 20

@@ -21,13 +21,14 @@ import numpy as np
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from app import audit, sparks
 from app.exchange import from_csv, from_mlflow, from_tensorboard, mapping
 from app.exchange.mapping import Mapped
 from app.exchange.past import LONGEST_NAME, Floats, PastRun
-from app.folding import config_key
 from app.forms import NAME_LENGTH, NOTES_LENGTH, TAG_LENGTH, TAGS
+from app.guarding import audit
 from app.models import Base, Change, Epoch, Run, SeriesRow, Source, Tag
+from app.runs_table import sparks
+from app.runs_table.folding import config_key
 
 READERS: dict[str, Callable[[Path, str], list[PastRun]]] = {
     Source.TENSORBOARD: from_tensorboard.read,

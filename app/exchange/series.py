@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import thinning
+from app.comparing import thinning
 from app.exchange.past import Series
 from app.models import SeriesRow
 

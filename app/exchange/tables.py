@@ -9,10 +9,11 @@ from datetime import datetime
 from sqlalchemy import Integer
 from sqlalchemy.orm import Session
 
-from app import listing, metrics
-from app.columns import COLUMNS, Column
+from app import metrics
 from app.exchange import series as kept
 from app.exchange.sheets import Field, Kind, Row, fields_of
+from app.runs_table import listing
+from app.runs_table.columns import COLUMNS, Column
 from app.schemas import EpochOut, RunOut
 
 _ABOUT = {"tags": True, "notes": True, "message": True}

@@ -8,13 +8,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from app import audit, people
-from app.access import address_of, cookie_name, too_many
 from app.actions import Form
+from app.guarding import audit, people
+from app.guarding.access import address_of, cookie_name, too_many
+from app.guarding.people import TOKEN_BEARER, Identity
+from app.guarding.throttle import Throttled
 from app.pages import templates
-from app.people import TOKEN_BEARER, Identity
 from app.state import Shared, State
-from app.throttle import Throttled
 
 router = APIRouter(include_in_schema=False)
 

@@ -10,12 +10,12 @@ from pydantic import BeforeValidator, Field
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from app import audit, people
-from app.access import AdminOnly, Who
 from app.actions import Form
+from app.guarding import audit, people
+from app.guarding.access import AdminOnly, Who
+from app.guarding.people import PeopleError
 from app.models import Role
 from app.pages import templates
-from app.people import PeopleError
 from app.state import Shared, State
 
 router = APIRouter(include_in_schema=False, dependencies=[AdminOnly])

@@ -7,26 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from app import (
-    actions,
-    bulk,
-    curves,
-    evaluation,
-    forms,
-    images,
-    listing,
-    metrics,
-    networks,
-    preview,
-    runs,
-    script,
-    takeaway,
-    tryout,
-    views,
-)
-from app.access import Who
+from app import actions, forms, metrics, runs
 from app.actions import JsonObject, body_of, checked, submit
+from app.comparing import curves
+from app.guarding.access import Who
+from app.looking import evaluation, images, networks, preview, script, takeaway, tryout
 from app.routes.asked import Asked
+from app.runs_table import bulk, listing, views
 from app.schemas import EpochOut, ManyIn, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut, ViewIn, ViewOut
 from app.state import Shared, State
 from trainer.config import OPTIONS

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
-from app import listing
+from app.runs_table import listing
 
 
 def _asked(

@@ -9,17 +9,18 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 
-from app import corrections, datasets, images, review
-from app.access import Who
 from app.actions import Form
+from app.data_sets import corrections, datasets, review
+from app.data_sets.multipart import receive_form
+from app.data_sets.pieces import NotYet, UploadError
+from app.data_sets.uploads import MOST_FILES
 from app.forms import FormError
-from app.multipart import receive_form
+from app.guarding.access import Who
+from app.looking import images
 from app.pages import templates
-from app.pieces import NotYet, UploadError
 from app.routes.images import indices_of
 from app.schemas import UploadOut
 from app.state import Shared, State
-from app.uploads import MOST_FILES
 from trainer.errors import DataError
 from trainer.sources import ImageSet, Split
 from trainer.store import Store

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Depends, Request
 from markupsafe import Markup
 from starlette.responses import Response
 
-from app import compare_view, comparison, metrics, report, selection, statistics
-from app.compare_view import View
-from app.comparison import Comparison
-from app.outcomes import OUTCOMES
+from app import metrics
+from app.comparing import compare_view, comparison, report, selection, statistics
+from app.comparing.compare_view import View
+from app.comparing.comparison import Comparison
+from app.comparing.outcomes import OUTCOMES
 from app.pages import templates
 from app.routes.compare_api import Chosen
 from app.state import Shared

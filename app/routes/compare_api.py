@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from app import comparison, curves, listing, outcomes, selection
-from app.curves import Window
+from app.comparing import comparison, curves, outcomes, selection
+from app.comparing.curves import Window
+from app.comparing.outcomes import OUTCOMES
 from app.forms import FormError
-from app.outcomes import OUTCOMES
+from app.runs_table import listing
 from app.schemas import Problem
 from app.state import Shared
 
@@ -41,7 +42,10 @@ def chosen(
 
 Chosen = Annotated[list[int], Depends(chosen)]
 _BINARY: dict[int | str, dict[str, Any]] = {
-    200: {"content": {curves.MEDIA_TYPE: {}}, "description": "A header and columns of numbers (app/curves.py)."}
+    200: {
+        "content": {curves.MEDIA_TYPE: {}},
+        "description": "A header and columns of numbers (app/comparing/curves.py).",
+    }
 }
 
 

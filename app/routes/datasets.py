@@ -10,11 +10,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator, Field
 from starlette.responses import RedirectResponse, Response
 
-from app import browse, datasets, images, twins
-from app.access import Who
 from app.actions import Form
-from app.datasets import DataSetDetailOut, DataSetOut
+from app.data_sets import datasets
+from app.data_sets.datasets import DataSetDetailOut, DataSetOut
 from app.forms import FormError
+from app.guarding.access import Who
+from app.looking import browse, images, twins
 from app.pages import templates
 from app.routes.datasets_api import found_or_404
 from app.routes.images import known

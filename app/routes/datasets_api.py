@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from starlette.responses import StreamingResponse
 
-from app import datasets
-from app.access import Who
 from app.actions import JsonObject
-from app.datasets import DataSetDetailOut, DataSetOut, InUse
-from app.fetching import KnownSet
+from app.data_sets import datasets
+from app.data_sets.datasets import DataSetDetailOut, DataSetOut, InUse
+from app.data_sets.fetching import KnownSet
+from app.guarding.access import Who
 from app.routes.images import known
 from app.schemas import Problem
 from app.state import Shared, State

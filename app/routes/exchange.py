@@ -9,13 +9,14 @@ from typing import Annotated, Any, BinaryIO, cast
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from app import listing, runs
+from app import runs
 from app.exchange import series, tables, tensorboard
 from app.exchange.series import SeriesOut
 from app.exchange.sheets import WRITERS, Format
 from app.exchange.tables import Table
 from app.routes.api import router as api
 from app.routes.asked import Asked
+from app.runs_table import listing
 from app.schemas import Problem
 from app.state import Shared, State
 

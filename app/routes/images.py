@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
-from app import browse, images
-from app.images import MOST_IN_SPRITE
+from app.looking import browse, images
+from app.looking.images import MOST_IN_SPRITE
 from app.routes.assets import FOR_EVER
 from app.state import Shared
 from trainer.config import OPTIONS

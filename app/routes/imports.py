@@ -13,18 +13,19 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from app import metrics, settings_diff
-from app.access import Who, is_loopback
+from app import metrics
 from app.actions import Form
-from app.columns import COLUMNS
+from app.comparing import settings_diff
+from app.data_sets.multipart import receive_form
+from app.data_sets.pieces import UploadError
 from app.exchange import arrivals, importing, series
 from app.exchange.importing import Planned
 from app.exchange.past import ImportProblem, PastRun
 from app.forms import FormError
+from app.guarding.access import Who, is_loopback
 from app.models import SOURCES, Role, Run, Source
-from app.multipart import receive_form
 from app.pages import templates
-from app.pieces import UploadError
+from app.runs_table.columns import COLUMNS
 from app.schemas import EpochOut, RunOut
 from app.state import Shared, State
 from trainer.config import OPTIONS

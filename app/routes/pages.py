@@ -8,23 +8,14 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from app import (
-    actions,
-    charts,
-    datasets,
-    evaluation,
-    forms,
-    hard,
-    images,
-    metrics,
-    paired,
-    runs,
-    settings_diff,
-)
-from app.access import Who
+from app import actions, charts, forms, metrics, runs
 from app.actions import Form, dataset_choices, device_choices, submit, values_of
+from app.comparing import settings_diff
+from app.data_sets import datasets
 from app.errors import QUEUE_RETRY_S
 from app.forms import FormError
+from app.guarding.access import Who
+from app.looking import evaluation, hard, images, paired
 from app.models import Run, Source
 from app.pages import templates
 from app.routes.imports import imported_page

@@ -9,13 +9,15 @@ from urllib.parse import quote, unquote
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from app import actions, bulk, columns, filters, listing, runs, selection, table, views
-from app.access import Who
+from app import actions, runs
 from app.actions import Form
+from app.comparing import selection
 from app.forms import FormError
-from app.layout import Layout
-from app.listing import QueryError
+from app.guarding.access import Who
 from app.pages import templates
+from app.runs_table import bulk, columns, filters, listing, table, views
+from app.runs_table.layout import Layout
+from app.runs_table.listing import QueryError
 from app.schemas import RunOut
 from app.state import Shared, State
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app import overview
 from app.pages import templates
 from app.state import Shared
+from app.watching import overview
 
 router = APIRouter(include_in_schema=False)
 

@@ -15,11 +15,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from app import journal, people, runs
-from app.access import Asker
+from app import journal, runs
+from app.guarding import people
+from app.guarding.access import Asker
+from app.guarding.people import Identity
 from app.journal import Batch
 from app.models import Status
-from app.people import Identity
 from app.schemas import Problem
 from app.state import Shared, State
 

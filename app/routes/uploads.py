@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from app import datasets
-from app.access import Who
 from app.actions import JsonObject
-from app.datasets import DataSetOut
+from app.data_sets import datasets
+from app.data_sets.datasets import DataSetOut
+from app.data_sets.pieces import Checksum, File, Piece
 from app.forms import FormError
-from app.pieces import Checksum, File, Piece
+from app.guarding.access import Who
 from app.schemas import Problem, UploadOut
 from app.state import Shared
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from alembic import op
 
 import app.db
-from app import sparks
-from app.folding import config_key
+from app.runs_table import sparks
+from app.runs_table.folding import config_key
 
 revision = "0004"
 down_revision = "0003"

@@ -30,7 +30,7 @@ function duration(seconds) {
   return `${whole} s`;
 }
 
-/** As the server writes it (app/uploads.py). @param {number} bytes */
+/** As the server writes it (app/data_sets/uploads.py). @param {number} bytes */
 export function fileSize(bytes) {
   for (const [power, unit] of /** @type {[number, string][]} */ ([[3, "GB"], [2, "MB"], [1, "KB"]])) {
     const value = bytes / 1000 ** power;

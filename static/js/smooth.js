@@ -1,4 +1,4 @@
-// The debiased exponential moving average that TensorBoard draws; app/curves.py has the same for curves it thins.
+// The debiased exponential moving average that TensorBoard draws; app/comparing/curves.py has the same for curves it thins.
 
 /**
  * Each point keeps `weight` of what came before it. What is no number stays so, and does not count.

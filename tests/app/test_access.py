@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 import app.routes
-from app import people
-from app.access import is_loopback
 from app.config import Settings, SettingsError, load_settings, with_token
 from app.db import Database
+from app.guarding import people
+from app.guarding.access import is_loopback
+from app.guarding.people import LASTS, PeopleError
+from app.guarding.throttle import FREE_TRIES, LONGEST_WAIT_S, MOST_KEYS, Throttle, Throttled
 from app.main import create_app
 from app.models import Role, User
-from app.people import LASTS, PeopleError
 from app.routes.account import _inside
 from app.schema import migrate
 from app.supervisor import environment
-from app.throttle import FREE_TRIES, LONGEST_WAIT_S, MOST_KEYS, Throttle, Throttled
 from tests.app.test_schema import old_run
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import audit, people
+from app.guarding import audit, people
 from app.models import Role
 from tests.app import test_access
 from tests.app.test_access import PASSWORD, TOKEN, asked, sign_in

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app import metrics, runs
-from app.backup import BackupError, backup, restore
 from app.config import Settings
 from app.db import Database
+from app.keeping.backup import BackupError, backup, restore
 from app.schema import opened
 from tests.app import factories
 from tests.app.test_retention import over

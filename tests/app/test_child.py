@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.child import Child, ChildEnded
+from app.data_sets.child import Child, ChildEnded
 from tests.app.bringing import as_csv
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from sqlalchemy import event
 
-from app import compare_view, comparison, curves, metrics, runs, selection, svg
-from app.compare_view import View
+from app import metrics, runs
+from app.comparing import compare_view, comparison, curves, selection, svg
+from app.comparing.compare_view import View
 from app.db import Database
 from app.forms import FormError
 from app.models import StepBlock

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import insert
 
-from app import sparks
-from app.columns import COLUMNS
 from app.db import Database
 from app.models import Run, Status
+from app.runs_table import sparks
+from app.runs_table.columns import COLUMNS
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import doctor
 from app.config import Settings
 from app.schema import migrate
+from app.watching import doctor
 from tools.server import fitroom
 
 if TYPE_CHECKING:

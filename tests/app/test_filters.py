@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import filters, listing
 from app.db import Database
-from app.filters import FilterError
-from app.listing import Query
+from app.runs_table import filters, listing
+from app.runs_table.filters import FilterError
+from app.runs_table.listing import Query
 from app.schema import migrate
 from tests.app.listing_store import add
 from tests.conftest import FakeClock

@@ -15,9 +15,9 @@ from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 
+from app.data_sets.multipart import receive_form
+from app.data_sets.uploads import Uploads
 from app.main import create_app
-from app.multipart import receive_form
-from app.uploads import Uploads
 from tests.app.bringing import as_csv, kept, reading, upload
 from trainer import sources
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app import runs
-from app.leases import Leases
+from app.keeping.leases import Leases
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:

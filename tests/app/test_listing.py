@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event, select
 
-from app import columns, listed, listing, metrics, runs, sparks
-from app.folding import config_key
-from app.listing import Query, QueryError
+from app import metrics, runs
 from app.models import Run, Status
+from app.runs_table import columns, listed, listing, sparks
+from app.runs_table.folding import config_key
+from app.runs_table.listing import Query, QueryError
 from app.schema import migrate
 from app.schemas import RunOut
 from tests.app.listing_store import add

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import logs
+from app.watching import logs
 from app.worker import Worker
 from trainer.loop import train
 

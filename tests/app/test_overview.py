@@ -6,7 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from app import machine, runs, workers
+from app import runs, workers
+from app.watching import machine
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient

@@ -417,7 +417,7 @@ def test_a_data_set_that_is_missing_does_not_take_the_page_with_it(
 ):
     run_id = with_history(client, db, clock)
     (home_with_data.data_dir / "FashionMNIST").unlink()
-    from app.images import _image_set
+    from app.looking.images import _image_set
 
     _image_set.cache_clear()
     page = client.get(f"/runs/{run_id}")

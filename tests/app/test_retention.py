@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import metrics, retention, runs
+from app import metrics, runs
+from app.keeping import retention
 from app.models import Change, Run
 from app.runs import RunNotFound
 from tests.app import factories

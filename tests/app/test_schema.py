@@ -15,11 +15,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from app import datasets, listing, metrics, runs, schema, sparks
+from app import metrics, runs, schema
 from app.config import ROOT
+from app.data_sets import datasets
 from app.db import Database
-from app.folding import config_key
 from app.models import Base, Source
+from app.runs_table import listing, sparks
+from app.runs_table.folding import config_key
 from app.schema import SchemaError, migrate, opened, schema_state
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.looking.script import script
 from app.models import Run
-from app.script import script
 from trainer import sources
 from trainer.config import OPTIONS, TrainConfig
 from trainer.errors import ConfigError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app import statistics
-from app.outcomes import OUTCOMES
+from app.comparing import statistics
+from app.comparing.outcomes import OUTCOMES
 
 ACCURACY, LOSS = OUTCOMES["best_val_accuracy"], OUTCOMES["val_loss"]
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app import people, runs
+from app import runs
+from app.guarding import people
+from app.guarding.people import LOCAL
 from app.main import create_app
 from app.models import Role
-from app.people import LOCAL
 from app.routes.streams import _follow
 from tests.app.test_access import PASSWORD
 from tests.loops import in_a_loop

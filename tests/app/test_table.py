@@ -10,11 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from starlette.testclient import TestClient
 
-from app import grouping, layout, listing
-from app.columns import COLUMNS
 from app.config import Settings
-from app.layout import Layout
 from app.main import create_app
+from app.runs_table import grouping, layout, listing
+from app.runs_table.columns import COLUMNS
+from app.runs_table.layout import Layout
 from tests.app.listing_store import filled
 from tests.conftest import FakeClock
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import thinning
+from app.comparing import thinning
 
 
 def columns_of(x: np.ndarray, first: float, last: float, width: int) -> np.ndarray:

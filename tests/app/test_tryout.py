@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from app import tryout
 from app.forms import FormError
+from app.looking import tryout
 from trainer import sources
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
+from app.data_sets.pieces import Checksum
+from app.data_sets.uploads import MOST_AT_ONCE, MOST_FILES, Uploads
 from app.main import create_app
-from app.pieces import Checksum
 from app.routes.uploads import PIECE, receive
-from app.uploads import MOST_AT_ONCE, MOST_FILES, Uploads
 from tests.limits import files_no_larger_than
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import func, select
 from torch.utils.tensorboard import SummaryWriter
 
-from app import listing, metrics, runs, sparks
+from app import metrics, runs
 from app.exchange import importing, mapping, tensorboard
 from app.exchange.past import ImportProblem, Series
 from app.models import Epoch, Run, SeriesRow, Source, Status
+from app.runs_table import listing, sparks
 from tests.exchange.test_exports import recorded
 from tools.server import fitroom
 

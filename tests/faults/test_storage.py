@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.backup import backup, restore
 from app.config import ROOT, Settings
+from app.keeping.backup import backup, restore
 from app.schema import migrate, schema_state
 from tests.app.test_schema import upgrade_to
 from tests.faults.conftest import Home

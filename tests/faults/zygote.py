@@ -122,8 +122,8 @@ def main() -> None:
 
 
 def _work(task: dict[str, Any]) -> int:
-    from app import logs
     from app.config import load_settings
+    from app.watching import logs
     from app.worker_main import main as work
 
     os.environ.update(task["env"])

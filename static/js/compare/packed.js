@@ -1,4 +1,4 @@
-// Reads what app/curves.py packs: a header, then columns of numbers that are used where they lie.
+// Reads what app/comparing/curves.py packs: a header, then columns of numbers that are used where they lie.
 
 import { patient } from "../patient.js";
 

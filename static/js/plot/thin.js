@@ -1,5 +1,5 @@
 // A curve of many points as what a chart of some width can show of it, exactly: of each column of pixels the first, the
-// least, the greatest and the last point (M4; app/thinning.py does the same on the server and names the paper).
+// least, the greatest and the last point (M4; app/comparing/thinning.py does the same on the server and names the paper).
 
 /** @typedef {Float32Array | Float64Array | number[]} Numbers */
 

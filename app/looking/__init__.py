@@ -1,0 +1,1 @@
+"""Images, and what a network makes of them."""

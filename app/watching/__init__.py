@@ -1,0 +1,1 @@
+"""To see what is going on: log, numbers, the machine, checks."""
