@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,11 @@ from tools.server import link_fashion_mnist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and every child would inherit
+# that: those that tests interrupt could not be.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class FakeClock:

@@ -249,6 +249,7 @@ def test_a_drawing_and_a_file_are_classified(page: Page, server: Server):
     server.wait_for(run_id, "finished")
     page.goto(f"{server.url}/runs/{run_id}")
     page.get_by_role("link", name="Try it").click()
+    page.wait_for_url("**/try")  # loaded, its scripts too: before that nobody would see the drawing
     box = page.locator("#draw").bounding_box()
     assert box
     x, y = box["x"] + 100, box["y"] + 60
