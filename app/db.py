@@ -21,6 +21,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeDecorator
 
 BUSY_TIMEOUT_S = 10.0
+READERS, READERS_AT_ONCE = 8, 48
+"""Reading connections that stay open, and how many there are at most."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -45,14 +47,17 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._readers = _engine(path, lambda: ["BEGIN"], query_only=True, pool_size=8, max_overflow=40)
-        self._writer = _engine(path, self._begin_writing, query_only=False, pool_size=1, max_overflow=0)
+        self._readers = _engine(path, lambda: ["BEGIN"], query_only=True, pool_size=READERS, at_most=READERS_AT_ONCE)
+        self._writer = _engine(path, self._begin_writing, query_only=False, pool_size=1, at_most=1)
         self._write_lock = threading.Lock()
         self._durable = True
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session on a snapshot of the database: whatever is read in it belongs together."""
+        """A session on a snapshot of the database: whatever is read in it belongs together.
+
+        Its first question raises `sqlalchemy.exc.TimeoutError` where no connection is free within `BUSY_TIMEOUT_S`.
+        """
         with Session(self._readers, expire_on_commit=False) as session:
             yield session
 
@@ -106,12 +111,13 @@ class ChangeDetector:
 
 
 def _engine(
-    path: Path, begin: Callable[[], Sequence[str]], *, query_only: bool, pool_size: int, max_overflow: int
+    path: Path, begin: Callable[[], Sequence[str]], *, query_only: bool, pool_size: int, at_most: int
 ) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         pool_size=pool_size,
-        max_overflow=max_overflow,
+        max_overflow=at_most - pool_size,
+        pool_timeout=BUSY_TIMEOUT_S,
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
     )
 

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -27,6 +28,8 @@ logger = logging.getLogger("fitroom.web")
 
 QUEUE_RETRY_S = 60
 """When to try again where the queue is full."""
+DATABASE_BUSY = (OperationalError, NoFreeConnection)
+"""It is locked or its disk is full, or so many ask it at once that no connection is free."""
 
 
 def install(app: FastAPI) -> None:
@@ -49,7 +52,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(QueryError, _bad_query)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, database_busy)
+    for busy in DATABASE_BUSY:
+        app.add_exception_handler(busy, database_busy)
 
 
 def answer(

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 
 import anyio
 from prometheus_client import CollectorRegistry, Gauge, Histogram, PlatformCollector, ProcessCollector
-from sqlalchemy.exc import OperationalError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import answer, database_busy
+from app.errors import DATABASE_BUSY, answer, database_busy
 from app.middleware import SAFE_METHODS
 from app.watching import logs
 
@@ -123,7 +122,7 @@ class Unexpected:
             await self._told(Request(scope, receive), error)(scope, receive, send)
 
     def _told(self, request: Request, error: Exception) -> Response:
-        if isinstance(error, OperationalError):
+        if isinstance(error, DATABASE_BUSY):
             return database_busy(request, error)
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return answer(request, 500, "Something went wrong here. The server's log says what.")

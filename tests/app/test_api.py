@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app import metrics, runs
 from app.config import Settings
-from app.db import Database
+from app.db import READERS_AT_ONCE, Database
 from app.main import create_app
 from tests.app import factories
 from trainer.config import OPTIONS
@@ -254,3 +254,18 @@ def test_a_database_that_someone_locks_is_told_with_when_to_try_again(
         assert impatient.get("/api/v1/runs").json()["total"] == 1, "reading goes on"
         other.execute("ROLLBACK")
     submit(impatient)
+
+
+@pytest.mark.parametrize("address", ["/runs", "/api/v1/runs"])
+def test_more_readers_than_connections_are_told_with_when_to_try_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, address: str
+):
+    monkeypatch.setattr("app.db.BUSY_TIMEOUT_S", 0.1)
+    with TestClient(create_app(settings), base_url="http://localhost", raise_server_exceptions=False) as impatient:
+        with ExitStack() as readers:
+            for _ in range(READERS_AT_ONCE):
+                readers.enter_context(impatient.app.state.fitroom.db.read()).connection()
+            refused = impatient.get(address)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+            assert "did not answer in time" in refused.text
+        assert impatient.get(address).status_code == 200
