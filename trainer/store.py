@@ -204,6 +204,7 @@ def card_of(dataset: DataSet) -> dict[str, Any]:
         "version": dataset.version,
         **asdict(dataset.card),
         "classes": about.classes,
+        "read": about.notes,
         "shape": dict(zip(("height", "width", "channels"), about.shape, strict=True)),
         "train": dict(zip(about.classes, about.train, strict=True)),
         "val": dict(zip(about.classes, about.val, strict=True)),

@@ -10,7 +10,7 @@ from app.data_sets.intake import READY, Reading
 from app.data_sets.uploads import Upload
 from app.forms import Field, FormError
 from trainer.errors import ConfigError
-from trainer.ingest.contract import DELIMITERS, KINDS, LAYOUTS, Choices
+from trainer.ingest.contract import DELIMITERS, FITS, KINDS, LAYOUTS, Choices
 
 MOST_CLASSES_NAMED = 400
 """So many names can still be changed by hand."""
@@ -56,7 +56,7 @@ def fields(upload: Upload, reading: Reading, errors: Mapping[str, str]) -> list[
 def _csv_fields(field: Any, known: Mapping[str, Any], guess: Mapping[str, Any]) -> list[Field]:
     columns = [(str(place), name) for place, name in _columns(guess, known)]
     header = [("true", "Yes"), ("false", "No")]
-    h, w, c = guess["shape"]
+    h, w, c = known["shape"]
     found = [
         field("delimiter", "Separator", "", _TABS[known["delimiter"]], [(_TABS[k], v) for k, v in DELIMITERS.items()]),
         field("header", "First line names the columns", "", str(bool(known["header"])).lower(), header),
@@ -65,7 +65,7 @@ def _csv_fields(field: Any, known: Mapping[str, Any], guess: Mapping[str, Any]) 
     ]
     if c == 3:
         found.append(field("layout", "Order of the colours", "", known["layout"] or "", LAYOUTS.items()))
-    return found
+    return found + _size_fields(field, known)
 
 
 def _bare_csv_fields(field: Any, known: Mapping[str, Any]) -> list[Field]:
@@ -88,7 +88,7 @@ def _bare_csv_fields(field: Any, known: Mapping[str, Any]) -> list[Field]:
 def _columns(guess: Mapping[str, Any], known: Mapping[str, Any]) -> list[tuple[int, str]]:
     """The columns to choose the class from: the first ones, and the last."""
     names = list(guess["columns"])
-    h, w, c = guess["shape"]
+    h, w, c = known["shape"]
     last = h * w * c
     places = [*range(len(names) - 1), max(last, len(names) - 1)] if names else []
     found = [(place, f"{name[:40]} ({place + 1})") for place, name in zip(places, names, strict=True)]
@@ -98,19 +98,30 @@ def _columns(guess: Mapping[str, Any], known: Mapping[str, Any]) -> list[tuple[i
 
 
 def _archive_fields(field: Any, known: Mapping[str, Any], guess: Mapping[str, Any]) -> list[Field]:
-    h, w, c = guess["shape"]
+    c = guess["shape"][2]
     colours = [("grey", "Grey"), ("colour", "Colour")]
     return [
-        field("size", "Image size", "Height x width that all images are brought to.", f"{h}x{w}"),
+        *_size_fields(field, known),
         field("channels", "Colours", "", known.get("channels") or ("grey" if c == 1 else "colour"), colours),
     ]
 
 
 def _array_fields(field: Any, known: Mapping[str, Any], guess: Mapping[str, Any]) -> list[Field]:
-    if not known.get("layout"):
-        return []
     options = [("interleaved", "Channels last: [N, H, W, C]"), ("planar", "Channels first: [N, C, H, W]")]
-    return [field("layout", "Order of the colours", "", known["layout"], options)]
+    layout = [field("layout", "Order of the colours", "", known["layout"], options)] if known.get("layout") else []
+    return layout + _size_fields(field, known)
+
+
+def _size_fields(field: Any, known: Mapping[str, Any]) -> list[Field]:
+    """Where images are resized: to which size, and what becomes of other proportions."""
+    if not known.get("size"):
+        return []
+    h, w = known["size"]
+    found = [field("size", "Image size", "Height x width that all images are brought to.", f"{h}x{w}")]
+    if known.get("fit"):
+        words = "What becomes of images of other proportions."
+        found.append(field("fit", "Other proportions", words, known["fit"], FITS.items()))
+    return found
 
 
 _CHOSEN_BY_KIND = {"csv": _csv_fields, "archive": _archive_fields, "npz": _array_fields, "idx": _array_fields}
@@ -212,6 +223,7 @@ _PARSED: dict[str, Any] = {
     "shape": _shape,
     "layout": lambda text: text or None,
     "size": lambda text: _sides(text, (2,)),
+    "fit": lambda text: text or None,
     "channels": str,
     "val_fraction": _per_cent,
     "seed": _whole,

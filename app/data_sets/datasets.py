@@ -55,6 +55,7 @@ class DataSetOut(BaseModel):
     source: str = ""
     licence: str = ""
     notes: str = ""
+    read: list[str] = Field(default=[], description="What became of its files on the way: left out, resized, cut.")
     added_at: datetime | None = None
     bytes: int | None = None
     problem: str | None = Field(default=None, description="Why it cannot be read.")
@@ -99,6 +100,7 @@ class DataSetOut(BaseModel):
             source=kept.card.source,
             licence=kept.card.licence,
             notes=kept.card.notes,
+            read=list(about.notes),
             added_at=datetime.fromtimestamp(kept.added, UTC),
             bytes=kept.bytes,
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sqlite3
+import zipfile
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -272,6 +274,30 @@ def test_the_order_of_colours_is_asked_for_and_followed(client: TestClient, home
     assert reading(client, address)["converted"]["choices"]["layout"] == layout
     first = np.load(next(home_with_data.uploads_dir.glob("*/converted")) / "train-images.npy")[0]
     assert len({tuple((pixel / max(1, pixel.max())).round(1)) for pixel in first.reshape(-1, 3)[60:]}) <= 3
+
+
+def test_how_other_proportions_are_treated_is_asked_shown_and_told_by_the_card(client: TestClient):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for place, width in enumerate((24, 24, 24, 48)):
+            for name, level in (("cat", 200), ("dog", 90)):
+                picture = io.BytesIO()
+                Image.new("L", (width, 24), level + place).save(picture, "png")
+                packed.writestr(f"{name}/{place}.png", picture.getvalue())
+    address = upload(client, ("pets.zip", out.getvalue()))
+    told = reading(client, address)
+    assert (told["guess"]["choices"]["fit"], set(told["guess"]["unsure"])) == ("crop", {"size", "fit"})
+    page = client.get(page_of(address)).text
+    assert "2 have other proportions than 24 x 24" in page
+    assert "2 of 8 images had other proportions and were cut to their middle" in page
+    client.post(page_of(address), data={"kind": "archive", "size": "24x24", "fit": "pad", "channels": "grey"})
+    assert reading(client, address)["choices"] == {"fit": "pad"}
+    made = client.post(f"{address}/accept", json={"name": "pets"}).json()
+    said = "2 of 8 images had other proportions and were padded with black."
+    assert made["read"][-1] == said
+    assert said in client.get(f"/datasets/{made['id']}").text
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/api/v1/datasets/{made['id']}/npz").content)) as packed:
+        assert json.loads(packed.read("card.json"))["read"][-1] == said
 
 
 def test_which_of_two_files_is_for_validation_can_be_chosen(client: TestClient, data_dir: Path):

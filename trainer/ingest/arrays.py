@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import IngestError
-from trainer.ingest.contract import CHANNELS, MOST_SIDE, Bytes, Choices, Guess, Part, Sample
+from trainer.ingest.contract import CHANNELS, MOST_READ_SIDE, Bytes, Choices, Guess, Part, Sample
 from trainer.ingest.names import class_name, in_order, renamed
 from trainer.ingest.pictures import smoother
 from trainer.ingest.writing import Block
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-MOST_WIDTH = 3 * MOST_SIDE**2
+MOST_WIDTH = 3 * MOST_READ_SIDE**2
 """Numbers of the largest image."""
 _SAMPLE, _CHUNK = 200, 1 << 20
+_HEAD = 32 << 20
+"""Bytes of a sample at most, where images are large."""
 _NUMBERS = "bBuif"
 """NumPy's letters for the kinds of numbers that pixels may be."""
 
@@ -40,6 +42,11 @@ class Stored:
     size: int
     """Bytes of the file that they take."""
 
+    @property
+    def width(self) -> int:
+        """Bytes of an image."""
+        return int(np.prod(self.shape[1:], dtype=object)) * self.dtype.itemsize
+
     def wrong(self, problem: str, *, field: str | None = None) -> IngestError:
         return IngestError(problem, file=self.file, entry=self.entry, field=field)
 
@@ -52,7 +59,7 @@ def guess(kind: str, found: Sequence[Stored], choices: Choices, names: tuple[str
     train = next(stored for stored in found if stored.split == "train")
     for stored in found:
         _check(stored)
-    head = next(train.rows(_SAMPLE))
+    head = _head(train)
     unsure: dict[str, str] = {}
     layout = _layout(train, head, choices, unsure)
     shapes = {stored.split: _shape(stored, layout) for stored in found}
@@ -84,18 +91,21 @@ def guess(kind: str, found: Sequence[Stored], choices: Choices, names: tuple[str
 def blocks(found: Sequence[Stored], guessed: Guess) -> Iterator[Block]:
     """Raises `IngestError`."""
     train = next(stored for stored in found if stored.split == "train")
-    scale, _ = _scale(train, next(train.rows(_SAMPLE)))
+    scale, _ = _scale(train, _head(train))
     before = 0
     for stored in found:
         done = 0
-        width = int(np.prod(stored.shape[1:])) * stored.dtype.itemsize
-        for images in stored.rows(max(1, _CHUNK // width)):
+        for images in stored.rows(max(1, _CHUNK // stored.width)):
             labels = stored.labels[done : done + len(images)].tolist()
             done += len(images)
             read = before + stored.size * done // stored.shape[0]
             pixels = _pixels(stored, images, guessed.choices.layout, scale, first=done - len(images))
             yield Block(stored.split, pixels, [class_name(label) for label in labels], read)
         before += stored.size
+
+
+def _head(stored: Stored) -> Array:
+    return next(stored.rows(max(1, min(_SAMPLE, _HEAD // stored.width))))
 
 
 def _check(stored: Stored) -> None:
@@ -108,6 +118,8 @@ def _check(stored: Stored) -> None:
         raise stored.wrong("holds no images.")
     if stored.labels.shape != (stored.shape[0],):
         raise stored.wrong(f"has {stored.shape[0]:,} images, but there are {stored.labels.size:,} labels for them.")
+    if stored.width > MOST_WIDTH * stored.dtype.itemsize:
+        raise stored.wrong(_too_large(" x ".join(f"{size:,}" for size in stored.shape[1:])))
 
 
 def _layout(stored: Stored, head: Array, choices: Choices, unsure: dict[str, str]) -> str:
@@ -130,9 +142,16 @@ def _shape(stored: Stored, layout: str) -> tuple[int, int, int]:
     h, w, c = (*sizes, 1) if len(sizes) == 2 else sizes if layout == "interleaved" else (*sizes[1:], sizes[0])
     if c not in CHANNELS.values():
         raise stored.wrong(f"has {c} channels; 1 (grey) and 3 (colour) are taken.", field="layout")
-    if max(h, w) > MOST_SIDE:
-        raise stored.wrong(f"has images of {h:,} x {w:,} pixels; up to {MOST_SIDE} a side are taken.")
+    if max(h, w) > MOST_READ_SIDE:
+        raise stored.wrong(_too_large(f"{h:,} x {w:,}"))
     return h, w, c
+
+
+def _too_large(size: str) -> str:
+    return (
+        f"has images of {size} pixels; up to {MOST_READ_SIDE:,} a side are read from arrays. "
+        "Bring larger ones as image files in folders, which are resized."
+    )
 
 
 def _counts(found: Sequence[Stored]) -> dict[str, int]:

@@ -25,9 +25,12 @@ KINDS = {
 DELIMITERS = {",": "Comma", ";": "Semicolon", "\t": "Tab"}
 LAYOUTS = {"interleaved": "A pixel's colours side by side", "planar": "One whole colour after the other"}
 CHANNELS = {"grey": 1, "colour": 3}
+FITS = {"crop": "Cut to the middle", "pad": "Pad with black", "stretch": "Stretch"}
 
 MOST_SIDE = 512
 """Pixels a side of the largest image that is kept; a run takes at most 224."""
+MOST_READ_SIDE = 2048
+"""Of the largest in a table or array, which is resized; image files may be larger."""
 MOST_CLASSES = 65_536
 """Predictions are stored as 16-bit numbers."""
 VAL_FRACTION = 1 / 6
@@ -68,11 +71,13 @@ class Choices:
     label: int | None = None
     """CSV: place of the column with the class, from 0."""
     shape: tuple[int, int, int] | None = None
-    """CSV: height, width and channels (1 or 3) of an image."""
+    """CSV: height, width and channels (1 or 3) of an image, as the file has it."""
     layout: str | None = None
     """CSV in colour: one of `LAYOUTS`."""
     size: tuple[int, int] | None = None
-    """Image folders: height and width that all images are brought to."""
+    """Height and width that all images are brought to."""
+    fit: str | None = None
+    """How images of other proportions are brought to it: one of `FITS`."""
     channels: str | None = None
     """Image folders: "grey" or "colour"."""
     val_fraction: float | None = None
@@ -112,8 +117,8 @@ def _numbers(count: int, lowest: int, highest: int, words: str) -> Callable[[Any
 
 
 def _check_shape(value: Any) -> str:
-    words = f"Must be height, width and channels: up to {MOST_SIDE} pixels a side, with 1 or 3 channels."
-    return _numbers(3, 1, MOST_SIDE, words)(value) or ("" if value[2] in (1, 3) else words)
+    words = f"Must be height, width and channels: up to {MOST_READ_SIDE:,} pixels a side, with 1 or 3 channels."
+    return _numbers(3, 1, MOST_READ_SIDE, words)(value) or ("" if value[2] in (1, 3) else words)
 
 
 def _check_classes(value: Any) -> str:
@@ -145,6 +150,7 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "shape": _check_shape,
     "layout": _one_of(LAYOUTS),
     "size": _numbers(2, 1, MOST_SIDE, f"Must be height and width, up to {MOST_SIDE} pixels each."),
+    "fit": _one_of(FITS),
     "channels": _one_of(CHANNELS),
     "val_fraction": _check_fraction,
     "seed": _whole(0, 2**32 - 1),

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainer.errors import IngestError
 from trainer.ingest.contract import CHANNELS, Bytes
+from trainer.ingest.fitting import FIT, fitted
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MOST_PIXELS = 50_000_000
@@ -43,7 +44,7 @@ class Picture:
         pixels = np.asarray(small, np.int16)
         return bool((pixels.max(2) - pixels.min(2)).max() > _TINT)
 
-    def pixels(self, size: tuple[int, int], channels: str) -> Bytes:
+    def pixels(self, size: tuple[int, int], channels: str, fit: str = FIT) -> Bytes:
         """[H, W, C]. Transparent parts are on white, as programs show them."""
         image = self.image
         if image.mode in ("PA", "LA", "La", "RGBa") or (image.mode == "P" and "transparency" in image.info):
@@ -52,7 +53,7 @@ class Picture:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("L" if channels == "grey" else "RGB")
         if size != self.size:
-            image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+            image = fitted(image, size, fit)
         return np.asarray(image, np.uint8).reshape(*size, CHANNELS[channels])
 
 

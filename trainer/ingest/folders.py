@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from trainer.errors import IngestError, legible
-from trainer.ingest.contract import MOST_CLASSES, Choices, Guess, Part, Sample, Upload
+from trainer.ingest.contract import MOST_CLASSES, Bytes, Choices, Guess, Part, Sample, Upload
 from trainer.ingest.decoding import Picture, decoded
 from trainer.ingest.entries import Entry, entries
+from trainer.ingest.fitting import FIT, Size, same_proportions, smaller, why_fit, why_size
 from trainer.ingest.names import class_name, in_order, renamed
 from trainer.ingest.writing import Block
 
@@ -25,8 +25,6 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp")
 _OTHER_IMAGES = (".gif", ".tif", ".tiff", ".heic", ".avif", ".jp2", ".svg", ".psd", ".ico", ".ppm", ".pgm")
 _LOOKED_AT, _OF_A_CLASS = 400, 20
 """Images that are looked at for a guess: so many in all, and of each class."""
-_LARGEST_GUESS = 224
-"""Pixels a side; a run takes no more, though more may be chosen."""
 _BLOCK = 2 << 20
 
 
@@ -67,15 +65,17 @@ def guess(files: Sequence[Upload], choices: Choices) -> Guess:
     classes = renamed(names, choices.classes)
     shown = dict(zip(names, classes, strict=True))
     used = [tree.counts[split] for split in tree.role]
-    images = [picture.pixels(size, channels) for _, picture in seen.pictures]
+    fit = choices.fit or FIT
+    images = [picture.pixels(size, channels, fit) for _, picture in seen.pictures]
+    unsure = {"size": "" if choices.size else why_size(sizes, size), "fit": "" if choices.fit else why_fit(sizes, size)}
     return Guess(
-        choices=replace(choices, kind="archive", size=size, channels=channels),
+        choices=replace(choices, kind="archive", size=size, fit=fit, channels=channels),
         shape=(*size, images[0].shape[2]),
         parts=_parts(tree, upload),
         classes=classes,
         counts=tuple(sum(counts[name] for counts in used) for name in names),
         sample=Sample(np.stack(images), tuple(shown[name] for name, _ in seen.pictures)),
-        unsure={} if choices.size else _why_size(sizes, size),
+        unsure={name: why for name, why in unsure.items() if why},
         notes=tuple(_notes(tree)),
         plan=tree,
     )
@@ -87,13 +87,14 @@ def blocks(files: Sequence[Upload], found: Guess) -> Iterator[Block]:
     tree = found.plan
     assert isinstance(tree, _Tree)  # noqa: S101 - a guess of this kind has it
     assert choices.size is not None  # noqa: S101 - a guess fills them in
+    assert choices.fit is not None  # noqa: S101
     assert choices.channels is not None  # noqa: S101
     most = max(1, _BLOCK // int(np.prod(found.shape)))
     waiting: dict[str, _Batch] = {split: _Batch() for split in ("train", "val")}
     for entry, split, name in _images(upload, tree):
         picture = decoded(entry.read(), file=upload.filename, entry=entry.name)
         batch = waiting[split]
-        batch.add(picture.pixels(choices.size, choices.channels), name, resized=picture.size != choices.size)
+        batch.add(picture.pixels(choices.size, choices.channels, choices.fit), name, picture.size, choices.size)
         if len(batch.labels) == most:
             yield batch.taken(split, entry.position)
     size = upload.size
@@ -104,18 +105,19 @@ class _Batch:
     """Images on their way into a block."""
 
     def __init__(self) -> None:
-        self.images: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+        self.images: list[Bytes] = []
         self.labels: list[str] = []
-        self.resized = 0
+        self.resized = self.refitted = 0
 
-    def add(self, image: np.ndarray[Any, np.dtype[np.uint8]], label: str, *, resized: bool) -> None:
+    def add(self, image: Bytes, label: str, stored: Size, size: Size) -> None:
         self.images.append(image)
         self.labels.append(label)
-        self.resized += resized
+        self.resized += stored != size
+        self.refitted += not same_proportions(stored, size)
 
     def taken(self, split: str, done: int) -> Block:
-        block = Block(split, np.stack(self.images), self.labels, done, self.resized)
-        self.images, self.labels, self.resized = [], [], 0
+        block = Block(split, np.stack(self.images), self.labels, done, self.resized, self.refitted)
+        self.images, self.labels, self.resized, self.refitted = [], [], 0, 0
         return block
 
 
@@ -225,13 +227,12 @@ def _look(upload: Upload, tree: _Tree) -> _Seen:
     return seen
 
 
-def _size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
+def _size(sizes: Counter[Size]) -> Size:
     """The size of most, or else a square of their middle size; at most what a run can take."""
     (h, w), count = sizes.most_common(1)[0]
     if 2 * count < sizes.total():
         h = w = sorted(min(size) for size in sizes.elements())[sizes.total() // 2]
-    shrink = min(1.0, _LARGEST_GUESS / max(h, w))
-    return max(1, round(h * shrink)), max(1, round(w * shrink))
+    return smaller((h, w))
 
 
 def _parts(tree: _Tree, upload: Upload) -> tuple[Part, ...]:
@@ -241,14 +242,6 @@ def _parts(tree: _Tree, upload: Upload) -> tuple[Part, ...]:
         Part(f"{kind}/", tree.role.get(kind, "unused"), counts.total())  # type: ignore[arg-type]
         for kind, counts in tree.counts.items()
     )
-
-
-def _why_size(sizes: Counter[tuple[int, int]], size: tuple[int, int]) -> dict[str, str]:
-    other = sizes.total() - sizes[size]
-    if not other:
-        return {}
-    told = f"Of {sizes.total():,} images looked at, {other:,} have another size than {size[0]} x {size[1]}."
-    return {"size": f"{told} Those will be resized, without keeping their proportions."}
 
 
 def _notes(tree: _Tree) -> Iterator[str]:

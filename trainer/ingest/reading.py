@@ -14,6 +14,7 @@ from trainer.ingest import folders, idx, npz, table
 from trainer.ingest.contract import Choices, Converted, Guess, Progress, Upload
 from trainer.ingest.kinds import kind_of
 from trainer.ingest.opening import unpacked
+from trainer.ingest.resizing import noted, resized, sized
 from trainer.ingest.writing import Block, Writer, check_space
 
 
@@ -43,7 +44,8 @@ def guess(files: Sequence[Upload], choices: Choices = Choices()) -> Guess:  # no
     with _in_words():
         files = _meant(files, choices)
         kind = choices.kind or kind_of(files)
-        return READERS[kind].guess(files, choices)
+        found = READERS[kind].guess(files, choices)
+        return noted(found if kind == "archive" else sized(found))
 
 
 def convert(files: Sequence[Upload], choices: Choices, out: Path, progress: Progress = lambda *_: None) -> Converted:
@@ -56,7 +58,7 @@ def convert(files: Sequence[Upload], choices: Choices, out: Path, progress: Prog
     files = _meant(files, found.choices)
     total = sum(upload.size for upload in files)
     read = READERS[found.choices.kind].blocks(files, found)
-    return written(found, read, out, lambda done: progress(min(done, total), total))
+    return written(found, resized(read, found), out, lambda done: progress(min(done, total), total))
 
 
 def _meant(files: Sequence[Upload], choices: Choices) -> Sequence[Upload]:

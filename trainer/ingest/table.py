@@ -8,7 +8,17 @@ from dataclasses import replace
 
 from trainer.errors import IngestError, legible
 from trainer.ingest import lines
-from trainer.ingest.contract import CHANNELS, DELIMITERS, MOST_SIDE, Bytes, Choices, Guess, Sample, Upload
+from trainer.ingest.contract import (
+    CHANNELS,
+    DELIMITERS,
+    MOST_READ_SIDE,
+    MOST_SIDE,
+    Bytes,
+    Choices,
+    Guess,
+    Sample,
+    Upload,
+)
 from trainer.ingest.names import WHOLE, in_order, renamed
 from trainer.ingest.parts import Parts, assigned
 from trainer.ingest.pictures import Looks, likeliest_shape, looks
@@ -18,6 +28,8 @@ from trainer.ingest.writing import Block
 _LABELS = ("label", "class", "target", "category", "y", "labels", "classes")
 _NO_PIXELS = ("", "id", "index", "unnamed: 0")
 """What columns are called that hold a row's own number; pandas writes one without a name."""
+MOST_NUMBERS = 3 * MOST_SIDE**2
+"""Of an image in a row: 512 x 512 in colour, or 886 x 886 in grey."""
 _SAMPLE_ROWS, _SHOWN_COLUMNS = 200, 20
 _HEAD = 1 << 20
 
@@ -59,6 +71,7 @@ def guess(files: Sequence[Upload], choices: Choices) -> Guess:
 def blocks(files: Sequence[Upload], found: Guess) -> Iterator[Block]:
     """All images. Raises `IngestError` with file, line and column."""
     choices, before = found.choices, 0
+    assert choices.shape is not None  # noqa: S101 - a guess fills it in
     parts = assigned(files, choices)
     train, val = _layouts(parts, choices)
     for split, upload, layout in (("train", parts.train, train), ("val", parts.val, val)):
@@ -67,7 +80,7 @@ def blocks(files: Sequence[Upload], found: Guess) -> Iterator[Block]:
         rows = 0
         for position, (labels, pixels) in read(upload, layout):
             rows += len(labels)
-            images = arranged(pixels, found.shape, choices.layout)
+            images = arranged(pixels, choices.shape, choices.layout)
             yield Block(split, images, labels, before + position)
         if not rows:
             raise _no_rows(layout)
@@ -111,8 +124,11 @@ def _layout(upload: Upload, choices: Choices) -> Layout:
         words = ", ".join(name.lower() for name in DELIMITERS.values())
         problem = f"has one column only; a label and pixels are needed, with a {words} between."
         raise IngestError(problem, file=upload.filename, line=1, field="delimiter")
-    if len(cells) > 3 * MOST_SIDE**2 + 10:
-        problem = f"has {len(cells):,} columns; images of up to {MOST_SIDE} x {MOST_SIDE} pixels in colour are taken."
+    if len(cells) > MOST_NUMBERS + 10:
+        problem = (
+            f"has {len(cells):,} columns; up to {MOST_NUMBERS:,} pixels are read from a row. "
+            "Bring larger images as files in folders, which are resized."
+        )
         raise IngestError(problem, file=upload.filename, line=1)
     header = _is_header(cells) if choices.header is None else choices.header
     names = tuple(cell.strip() for cell in cells) if header else None
@@ -178,9 +194,9 @@ def _shape(layout: Layout, pixels: Bytes, choices: Choices, unsure: dict[str, st
             raise IngestError(problem, file=layout.name, field="shape")
     else:
         shape, told = likeliest_shape(pixels)
-        if max(shape) > MOST_SIDE:
-            problem = f"has {count:,} pixel columns; images of up to {MOST_SIDE} pixels a side are taken."
-            raise IngestError(problem, file=layout.name)
+        if max(shape) > MOST_READ_SIDE or (max(shape) > MOST_SIDE and not told):
+            problem = f"has {count:,} pixel columns, which make no image of a usual shape. Say its height and width."
+            raise IngestError(problem, file=layout.name, field="shape")
         if not told:
             unsure["shape"] = f"{count:,} pixels make no square image, so height and width are a guess."
     if shape[2] == 1:

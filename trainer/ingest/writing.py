@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 
 from trainer.errors import IngestError, legible
 from trainer.ingest.contract import CLASS_NAME, MOST_CLASSES, VAL_FRACTION, Bytes, Choices, Converted, Guess
+from trainer.ingest.fitting import told
 from trainer.ingest.names import in_order, renamed
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
@@ -43,6 +44,8 @@ class Block:
     """How many bytes of the files have been read so far."""
     resized: int = 0
     """How many of them were of another size."""
+    refitted: int = 0
+    """How many of those were of other proportions too."""
 
 
 class ArrayFile:
@@ -102,13 +105,14 @@ class Writer:
         self._images = {split: ArrayFile(out / f"{split}-images.npy", shape) for split in SPLITS}
         self._codes: dict[str, list[np.ndarray[Any, np.dtype[np.int32]]]] = {split: [] for split in SPLITS}
         self._known: dict[str, int] = {}
-        self._bytes = self._checked = self._resized = 0
+        self._bytes = self._checked = self._resized = self._refitted = 0
 
     def add(self, block: Block) -> None:
         """Raises `IngestError` where the disk or the number of classes does not allow it."""
         self._codes[block.split].append(self._code(block.labels))
         self._bytes += block.images.nbytes
         self._resized += block.resized
+        self._refitted += block.refitted
         if self._bytes > MOST_BYTES:
             raise IngestError(f"The images take more than {MOST_BYTES >> 30} GB, which is the limit.")
         if self._bytes - self._checked >= _CHECKED_EVERY:
@@ -139,16 +143,14 @@ class Writer:
             **counts,
             content=content,
             choices=choices,
-            notes=(*guessed.notes, *self._notes()),
+            notes=(*guessed.notes, *told(self._resized, self._refitted, self._total, self._shape[:2], choices.fit)),
         )
         _write(self._out / "about.json", json.dumps(converted.to_dict(), ensure_ascii=False).encode())
         return converted
 
-    def _notes(self) -> Iterator[str]:
-        if self._resized:
-            total = sum(images.rows for images in self._images.values())
-            h, w, _ = self._shape
-            yield f"{self._resized:,} of {total:,} images were resized to {h} x {w}."
+    @property
+    def _total(self) -> int:
+        return sum(images.rows for images in self._images.values())
 
     def abandon(self) -> None:
         """Let go of the files, which someone else removes."""

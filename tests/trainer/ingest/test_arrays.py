@@ -138,7 +138,8 @@ class Trap:
         (arrays(x=IMAGES, y=LABELS - 1), "labels must be numbers from 0 up"),
         (arrays(x=IMAGES, y=LABELS + 0.5), "labels must be whole numbers"),
         (arrays(x=IMAGES[:0], y=LABELS[:0]), "holds no images"),
-        (arrays(x=np.zeros((2, 600, 4), np.uint8), y=LABELS[:2]), "images of 600 x 4 pixels"),
+        (arrays(x=np.zeros((2, 2049, 4), np.uint8), y=LABELS[:2]), "Bring larger ones as image files in folders"),
+        (arrays(x=np.zeros((2, 5000, 5000), bool), y=LABELS[:2]), "has images of 5,000 x 5,000 pixels"),
         (arrays(x=np.zeros((2, 8, 8, 4), np.uint8), y=LABELS[:2]), "has 4 channels"),
         (arrays(x=np.asfortranarray(IMAGES), y=LABELS), "is stored column by column"),
         (zipped({"x.npy": npy(IMAGES)[:-9], "y.npy": npy(LABELS)}), "entry x: is cut short"),
@@ -220,6 +221,39 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(bench: Bench, name: st
 def test_files_of_two_kinds_do_not_belong_together(bench: Bench):
     files = [bench.file("a.csv", "1,2\n"), bench.file("b.npz", arrays(x=IMAGES, y=LABELS))]
     assert "do not belong together (a.csv: Table (CSV), b.npz: NumPy (.npz))" in str(bench.refused(*files))
+
+
+def wide(real: ImageSet) -> np.ndarray:
+    """Twenty real images, each in the middle of a picture of 300 x 600 pixels, which shows it ten times as large."""
+    large = np.repeat(np.repeat(real.images[:20, :, :, 0], 10, 1), 10, 2)
+    return np.pad(large, ((0, 0), (10, 10), (160, 160)))
+
+
+@pytest.mark.parametrize("kind", ["npz", "idx"])
+def test_images_that_are_too_large_are_resized_with_a_word(bench: Bench, real: ImageSet, kind: str):
+    images, labels = wide(real), real.labels[:20] % 2
+    if kind == "npz":
+        files = [bench.file("a.npz", arrays(x=images, y=labels))]
+    else:
+        files = [bench.file("images", idx(images)), bench.file("labels", idx(labels))]
+    found = guess(files)
+    assert (found.shape, found.choices.size) == ((112, 224, 1), (112, 224))
+    assert "more than the 512 a side that are kept" in found.unsure["size"]
+    assert found.sample.images.shape == (20, 112, 224, 1)
+    made = bench.made(*files, size=(30, 30))
+    assert made.about.notes[-2:] == (
+        "20 of 20 images were resized to 30 x 30.",
+        "20 of 20 images had other proportions and were cut to their middle.",
+    )
+    everything = np.concatenate([made.images["train"], made.images["val"]]).astype(int)
+    near = [np.abs(everything[:, 1:-1, 1:-1] - image).mean((1, 2, 3)).min() for image in real.images[:20].astype(int)]
+    assert max(near) < 10
+
+
+def test_a_size_may_be_chosen_for_images_that_are_small_enough(bench: Bench):
+    made = bench.made(bench.file("a.npz", arrays(x=IMAGES, y=LABELS)), size=(2, 2))
+    assert made.about.shape == (2, 2, 1)
+    assert made.about.notes == ("6 of 6 images were resized to 2 x 2.",)
 
 
 def test_a_chosen_layout_is_taken(bench: Bench):

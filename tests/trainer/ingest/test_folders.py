@@ -106,16 +106,65 @@ def test_mixed_sizes_are_brought_to_the_commonest_and_counted(bench: Bench, real
     found = guess([file])
     assert found.shape == (28, 28, 1)
     assert "1 have another size than 28 x 28" in found.unsure["size"]
-    assert bench.made(file).about.notes == ("1 of 101 images were resized to 28 x 28.",)
-    chosen = bench.made_again(file, size=(16, 20), channels="colour")
-    assert chosen.about.shape == (16, 20, 3)
-    assert chosen.about.notes == ("101 of 101 images were resized to 16 x 20.",)
-    assert guess([file], Choices(size=(16, 20))).unsure == {}
+    assert "1 have other proportions than 28 x 28" in found.unsure["fit"]
+    assert bench.made(file).about.notes == (
+        "1 of 101 images were resized to 28 x 28.",
+        "1 of 101 images had other proportions and were cut to their middle.",
+    )
+    chosen = bench.made_again(file, size=(16, 16), channels="colour", fit="pad")
+    assert chosen.about.shape == (16, 16, 3)
+    assert chosen.about.notes == (
+        "101 of 101 images were resized to 16 x 16.",
+        "1 of 101 images had other proportions and were padded with black.",
+    )
+    assert guess([file], Choices(size=(16, 20), fit="stretch")).unsure == {}
+
+
+def striped() -> np.ndarray:
+    """Twice as wide as high: red at the left, green in the middle half, blue at the right."""
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[:, :10, 0] = image[:, 10:30, 1] = image[:, 30:, 2] = 255
+    return image
+
+
+@pytest.mark.parametrize(
+    ("fit", "seen"),
+    [
+        ("crop", [(0, 255, 0), (0, 255, 0), (0, 255, 0)]),
+        ("pad", [(0, 0, 0), (0, 255, 0), (0, 0, 0)]),
+        ("stretch", [(255, 0, 0), (0, 255, 0), (255, 0, 0)]),
+    ],
+)
+def test_what_has_other_proportions_is_cut_padded_or_stretched_in_preview_and_set(
+    bench: Bench, fit: str, seen: list[tuple[int, int, int]]
+):
+    """The middle stays in the middle, upright and lying; `seen` top left, in the middle, and at the left edge."""
+    lying, upright = picture(striped()), picture(striped().transpose(1, 0, 2))
+    packed = {f"{name}/{place}.png": (lying if name == "a" else upright) for name in "ab" for place in range(2)}
+    file = bench.file("a.zip", zipped(packed))
+    made = bench.made(file, size=(20, 20), fit=fit)
+    shown = guess([file], Choices(size=(20, 20), fit=fit)).sample.images
+    for image in (*made.images["train"], *shown):
+        turned = image if tuple(image[10, 0]) == seen[-1] else image.transpose(1, 0, 2)
+        places = [turned[0, 0], turned[10, 10], turned[10, 0]]
+        assert np.abs(np.array(places, int) - np.array(seen)).max() <= 2
+    assert made.about.choices.fit == fit
+
+
+def test_proportions_that_differ_by_less_than_a_pixel_are_the_same(bench: Bench):
+    packed = two({}) | {"cat/odd.png": picture(np.full((301, 300, 1), 255, np.uint8))}
+    file = bench.file("a.zip", zipped(packed))
+    assert "fit" not in guess([file]).unsure
+    made = bench.made(file, fit="pad")
+    assert made.about.notes == ("1 of 7 images were resized to 8 x 8.",)
+    assert any((image == 255).all() for image in (*made.images["train"], *made.images["val"]))
 
 
 def test_a_large_picture_is_brought_to_what_a_run_can_take(bench: Bench):
     packed = {f"{name}/{place}.png": picture(red((300, 600))) for name in "ab" for place in range(2)}
-    assert guess([bench.file("a.zip", zipped(packed))]).shape == (112, 224, 3)
+    found = guess([bench.file("a.zip", zipped(packed))])
+    assert found.shape == (112, 224, 3)
+    assert "A run takes squares, so it stretches images of 112 x 224" in found.notes[-1]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

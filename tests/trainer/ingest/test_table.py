@@ -287,3 +287,15 @@ def test_idx_files_in_a_zip_too(bench: Bench, real: ImageSet):
         "raw/train-labels-idx1-ubyte": idx(real.labels[:90]),
     }
     assert sum(bench.made(bench.file("mnist.zip", zipped(packed))).about.train) > 60
+
+
+def test_rows_of_large_images_are_resized_with_a_word(bench: Bench, real: ImageSet):
+    large = np.repeat(np.repeat(real.images[:4], 20, 1), 20, 2)
+    file = bench.file("a.csv", table(large, [0, 1, 0, 1], header=False))
+    found = guess([file])
+    assert (found.choices.shape, found.choices.size, found.shape) == ((560, 560, 1), (224, 224), (224, 224, 1))
+    assert "more than the 512 a side that are kept" in found.unsure["size"]
+    made = bench.made(file, size=(28, 28))
+    assert made.about.notes == ("4 of 4 images were resized to 28 x 28.",)
+    everything = np.concatenate([made.images["train"], made.images["val"]]).astype(int)
+    assert all(np.abs(everything - image).mean((1, 2, 3)).min() < 10 for image in real.images[:4].astype(int))
