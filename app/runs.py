@@ -10,7 +10,7 @@ that lost its claim gets `ClaimLost` and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,7 @@ from app.models import (
     Tag,
 )
 from trainer.config import TrainConfig
+from trainer.errors import ConfigError
 from trainer.events import Started
 
 
@@ -58,7 +59,12 @@ class Claim:
 
     run_id: int
     attempt: int
-    config: TrainConfig
+    settings: Mapping[str, Any]
+
+    @property
+    def config(self) -> TrainConfig:
+        """Raises `ConfigError` for what another version has written: it is then the run's failure, not the queue's."""
+        return TrainConfig.from_dict(self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,7 @@ def claim(session: Session, worker: str, *, now: datetime) -> Claim | None:
         return None
     record_change(session, row.id, "status", now=now)
     log(session, row.id, f"Taken by {worker}, attempt {row.attempt}.", now=now)
-    return Claim(row.id, row.attempt, TrainConfig.from_dict(row.config))
+    return Claim(row.id, row.attempt, row.config)
 
 
 def heartbeat(session: Session, held: Claim, *, now: datetime) -> bool:
@@ -328,9 +334,12 @@ def _epochs(count: int) -> str:
 
 
 def config_of(run: Run) -> TrainConfig:
-    """Raises `RunStateError` for an imported run, of which Fitroom does not know all settings."""
+    """Raises `RunStateError` where Fitroom does not know all settings: of imported runs, and of a newer version's."""
     must_be_own(run)
-    return TrainConfig.from_dict(run.config)
+    try:
+        return TrainConfig.from_dict(run.config)
+    except ConfigError as error:
+        raise RunStateError(f"Run {run.id} has settings that this version cannot read ({error})") from error
 
 
 def must_be_own(run: Run) -> None:

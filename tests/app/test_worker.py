@@ -109,6 +109,18 @@ def test_an_error_nobody_foresaw_fails_the_run_and_not_the_worker(db: Database, 
     assert worker.step() is False
 
 
+def test_a_run_whose_settings_cannot_be_read_fails_in_words_and_holds_up_nobody(worker: Worker, db: Database):
+    foreign, next_one = submit(db), submit(db, epochs=1)
+    with db.write() as session:
+        run = runs.get(session, foreign)
+        run.config = {**run.config, "of_a_newer_version": 1}
+    assert worker.step() is True
+    assert (row(db, foreign).status, row(db, foreign).reason) == ("failed", "config")
+    assert row(db, foreign).message == "of_a_newer_version: Is not a setting of a run."
+    assert worker.step() is True
+    assert row(db, next_one).status == "finished"
+
+
 def in_the_middle(db: Database, home_with_data: Settings, run_id: int, act) -> Worker:  # noqa: ANN001
     """A worker that trains `run_id`, and does `act` as soon as the first epoch is recorded."""
     worker = Worker(db, home_with_data, name="w1", train=train)
