@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -56,6 +58,14 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(busy, database_busy)
 
 
+class _ProblemJson(JSONResponse):
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        """A field's name that came as half of a surrogate pair goes out as the escape that it was: that is JSON too."""
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
 def answer(
     request: Request,
     status: int,
@@ -67,10 +77,8 @@ def answer(
     title = HTTPStatus(status).phrase
     if request.url.path.startswith("/api/"):
         problem = Problem(title=title, status=status, detail=detail, errors=errors)
-        return JSONResponse(
-            problem.model_dump(exclude_none=True), status, headers, media_type="application/problem+json"
-        )
-    context = {"status": status, "title": title, "detail": detail}
+        return _ProblemJson(problem.model_dump(exclude_none=True), status, headers)
+    context = {"status": status, "title": title, "detail": detail, "errors": errors or {}}
     return templates.TemplateResponse(request, "error.html", context, status_code=status, headers=headers)
 
 

@@ -45,6 +45,10 @@ class RunStateError(Exception):
     """The run's status does not allow what was asked; the message says why."""
 
 
+class UnreadableSettings(RunStateError):
+    """Another version of Fitroom has written the run's settings; the message says what is not known of them."""
+
+
 class QueueFull(Exception):
     """As many runs wait as may wait; the message says how many."""
 
@@ -334,12 +338,12 @@ def _epochs(count: int) -> str:
 
 
 def config_of(run: Run) -> TrainConfig:
-    """Raises `RunStateError` where Fitroom does not know all settings: of imported runs, and of a newer version's."""
+    """Raises `RunStateError` for an imported run, of which Fitroom does not know all settings, `UnreadableSettings`."""
     must_be_own(run)
     try:
         return TrainConfig.from_dict(run.config)
     except ConfigError as error:
-        raise RunStateError(f"Run {run.id} has settings that this version cannot read ({error})") from error
+        raise UnreadableSettings(f"Run {run.id} has settings that this version cannot read ({error})") from error
 
 
 def must_be_own(run: Run) -> None:

@@ -19,7 +19,7 @@ from app.looking import evaluation, hard, images, paired
 from app.models import Run, Source
 from app.pages import templates
 from app.routes.imports import imported_page
-from app.runs import QueueFull, RunStateError
+from app.runs import QueueFull, UnreadableSettings
 from app.schemas import EpochOut, PresetOut, RunOut
 from app.state import Shared, State
 from trainer.config import OPTIONS
@@ -279,7 +279,7 @@ def _evaluated(shared: State, run: Run, told: evaluation.Told | None, show: str,
             "calibration": evaluation.calibration(told, data_dir) if told else None,
             "no_images": "",
         }
-    except (DataError, images.NoSuchImage, RunStateError) as error:
+    except (DataError, images.NoSuchImage, UnreadableSettings) as error:
         missing = dict.fromkeys(("samples", "predictions", "confusion", "calibration"))
         return {**orders, **missing, "no_images": str(error)}
 
@@ -288,5 +288,5 @@ def _told(session: Session, run_id: int, epoch: int | None) -> evaluation.Told |
     """None where nothing has been told of that epoch yet, or cannot be read: the page stands without it."""
     try:
         return evaluation.Told.of(session, run_id, epoch)
-    except (images.NoSuchImage, RunStateError):
+    except (images.NoSuchImage, UnreadableSettings):
         return None

@@ -269,3 +269,13 @@ def test_more_readers_than_connections_are_told_with_when_to_try_again(
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
             assert "did not answer in time" in refused.text
         assert impatient.get(address).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/api/v1/runs"), ("PATCH", "/api/v1/runs/1"), ("POST", "/api/v1/uploads")]
+)
+def test_a_field_whose_name_is_no_text_is_refused_like_any_other(client: TestClient, method: str, path: str):
+    client.post("/api/v1/runs", json={})
+    refused = client.request(method, path, content=b'{"\\ud800": 1}')
+    assert refused.status_code == 422
+    assert "\ud800" in refused.json()["errors"]

@@ -474,3 +474,31 @@ def test_a_page_names_all_modules_that_it_needs():
     imports = re.compile(r'^import .*from "(.+)";', re.MULTILINE)
     wanted = [(folder / name).parent / path for name in named for path in imports.findall((folder / name).read_text())]
     assert {str(path.resolve().relative_to(folder)) for path in wanted} <= named
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "words"),
+    [
+        ("/runs/views", {"name": "a/b", "address": ""}, "Must be 1 to 60 characters"),
+        ("/runs/views", {"name": "good", "address": "sort=nonsense"}, "There is no column"),
+    ],
+)
+def test_a_form_that_is_refused_on_a_page_of_its_own_says_what_is_wrong(
+    client: TestClient, path: str, form: dict[str, str], words: str
+):
+    answer = client.post(path, data=form)
+    assert answer.status_code == 422
+    assert words in answer.text
+
+
+def test_a_run_with_settings_of_a_newer_version_still_has_a_page(client: TestClient, db: Database, clock: FakeClock):
+    run_id = with_history(client, db, clock)
+    with db.write() as session:
+        run = runs.get(session, run_id)
+        run.config = {**run.config, "of_a_newer_version": 1}
+    page = client.get(f"/runs/{run_id}")
+    assert page.status_code == 200
+    assert "has settings that this version cannot read" in page.text
+    assert client.get(f"/runs/{run_id}/hard").status_code == 200
+    assert client.get(f"/api/v1/runs/{run_id}/predictions").status_code == 409
+    assert client.get(f"/compare?runs={run_id}").status_code == 200
