@@ -43,6 +43,12 @@ class _Seat:
     start_at: float = 0.0
     quick_deaths: int = 0
 
+    def leave(self, now: float, *, steady: bool) -> None:
+        """Its process is gone. One that never got ready will not the next time either: it is given ever longer."""
+        self.quick_deaths = 0 if steady else self.quick_deaths + 1
+        self.start_at = now + min(LONGEST_BACKOFF_S, 2.0 ** (self.quick_deaths - 1) - 1 if self.quick_deaths else 0.0)
+        self.process = None
+
 
 class Supervisor:
     def __init__(self, db: Database, settings: Settings, *, parent: int, clock: Clock = utc_now) -> None:
@@ -74,15 +80,14 @@ class Supervisor:
         self._thread.join()
         living = self.tell_to_stop()
         deadline = time.monotonic() + STOP_GRACE_S
-        for process in living:
+        ended_by_force = [process for process in living if not _stopped_by(process, deadline)]
+        for process in ended_by_force:
+            name = workers.name_of(process.pid)
             try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except psutil.TimeoutExpired:
-                logger.warning("worker %s did not stop in time; ending it by force", process.pid)
-                process.kill()
-                process.wait()
                 # It is this that ended it: no fault of its run's.
-                self._free(workers.name_of(process.pid), blame=False)
+                self._free(name, blame=False)
+            except OperationalError:
+                logger.warning("could not free what %s held; the next start does", name, exc_info=True)
 
     def _watch(self) -> None:
         freed = False
@@ -114,10 +119,7 @@ class Supervisor:
         logger.warning("worker %s ended; starting another", pid)
         announced = self._free(workers.name_of(pid))
         steady = announced or now - seat.started > STEADY_AFTER_S
-        # One that never got ready will not the next time either: it is given longer and longer.
-        seat.quick_deaths = 0 if steady else seat.quick_deaths + 1
-        seat.start_at = now + min(LONGEST_BACKOFF_S, 2.0 ** (seat.quick_deaths - 1) - 1 if seat.quick_deaths else 0.0)
-        seat.process = None
+        seat.leave(now, steady=steady)
 
     def _free(self, name: str, *, blame: bool = True) -> bool:
         """Put back in the queue what a dead worker held, without waiting for its lease to run out.
@@ -141,9 +143,14 @@ class Supervisor:
 
     def _start(self, seat: _Seat, now: float) -> None:
         command = [sys.executable, "-m", "app", "worker", "--parent", str(self._parent)]
-        seat.process = psutil.Popen(
-            command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment(self._settings)
-        )
+        try:
+            seat.process = psutil.Popen(
+                command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment(self._settings)
+            )
+        except OSError as error:
+            # No memory or no more processes, now; the watch must outlive that.
+            logger.warning("no worker could be started: %s", error)
+            seat.leave(now, steady=False)
         seat.started = now
 
 
@@ -164,7 +171,21 @@ def _ended(process: psutil.Process) -> bool:
     try:
         process.wait(0)
     except psutil.TimeoutExpired:
-        return process.status() == psutil.STATUS_ZOMBIE
+        # It may end between the two questions.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def _stopped_by(process: psutil.Process, deadline: float) -> bool:
+    """Wait for a process that was told to stop; False where it did not until `deadline` and was ended by force."""
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except psutil.TimeoutExpired:
+        logger.warning("worker %s did not stop in time; ending it by force", process.pid)
+        process.kill()
+        process.wait()
+        return False
     return True
 
 
