@@ -98,10 +98,17 @@ class ChangeDetector:
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._seen = self._version()
+        # Who looks from an event loop must not wait for a lock.
+        self._connection.execute("PRAGMA busy_timeout=0")
 
     def changed(self) -> bool:
-        before, self._seen = self._seen, self._version()
-        return self._seen != before
+        """False where it cannot be told now: the next look then tells what this one has missed."""
+        try:
+            version = self._version()
+        except sqlite3.OperationalError:
+            return False
+        before, self._seen = self._seen, version
+        return version != before
 
     def close(self) -> None:
         self._connection.close()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from app.db import Database
+from app.db import ChangeDetector, Database
 from app.models import Run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy.orm import Session
 
 NORMAL, FULL = 1, 2
@@ -65,3 +70,15 @@ def test_a_writer_that_waits_too_long_for_another_of_its_process_gives_up(
     assert len(refused) == 1
     with db.write() as session:
         assert session.query(Run).count() == 0
+
+
+def test_a_look_for_changes_does_not_wait_for_a_lock_and_misses_nothing(tmp_path: Path):
+    path = tmp_path / "rollback.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer, closing(ChangeDetector(path)) as changes:
+        writer.execute("BEGIN EXCLUSIVE")
+        writer.execute("CREATE TABLE made (id INTEGER)")
+        begun = time.monotonic()
+        assert changes.changed() is False
+        assert time.monotonic() - begun < 1
+        writer.execute("COMMIT")
+        assert changes.changed() is True
