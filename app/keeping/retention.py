@@ -115,7 +115,7 @@ def _run_folders(settings: Settings) -> list[Path]:
 
 
 def _cache(settings: Settings, before: datetime, dry_run: bool) -> Freed:
-    old = [path for path in _files(settings.cache_dir) if path.stat().st_mtime < before.timestamp()]
+    old = [path for path, status in _status_of(_files(settings.cache_dir)) if status.st_mtime < before.timestamp()]
     return _remove("cached files", old, dry_run)
 
 
@@ -127,7 +127,7 @@ def _journal(db: Database, before: datetime, dry_run: bool) -> Freed:
     old = (Change.kind != "log") & (over | gone) & (Change.id < newest)
     with _transaction(db, dry_run) as session:
         freed = _pages(session)
-        number = len(session.execute(delete(Change).where(old).returning(Change.id)).all())
+        number = session.execute(delete(Change).where(old)).rowcount  # type: ignore[attr-defined]
         return Freed("journal entries of ended runs", number, freed())
 
 
@@ -161,14 +161,12 @@ def _pages(session: Session) -> Callable[[], int]:
 
 def _remove(what: str, files: list[Path], dry_run: bool) -> Freed:
     number, sizes = 0, dict[int, int]()
-    for path in files:
-        with contextlib.suppress(FileNotFoundError):
-            status = path.stat()
-            number += 1
-            # A file with several names counts once: best.pt may be last.pt.
-            sizes[status.st_ino] = status.st_size
-            if not dry_run:
-                path.unlink()
+    for path, status in _status_of(files):
+        number += 1
+        # A file with several names counts once: best.pt may be last.pt.
+        sizes[status.st_ino] = status.st_size
+        if not dry_run:
+            path.unlink(missing_ok=True)
     return Freed(what, number, sum(sizes.values()))
 
 
@@ -176,9 +174,15 @@ def _files(folder: Path) -> list[Path]:
     return sorted(Path(where, name) for where, _, names in os.walk(folder) for name in names)
 
 
+def _status_of(files: list[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Of the files themselves, not of what a link leads to; what has vanished meanwhile is left out."""
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.lstat()
+
+
 def _size(folder: Path) -> int:
-    sizes = {status.st_ino: status.st_size for path in _files(folder) if (status := path.lstat())}
-    return sum(sizes.values())
+    return sum({status.st_ino: status.st_size for _, status in _status_of(_files(folder))}.values())
 
 
 def lines(freed: list[Freed], *, dry_run: bool) -> Iterator[str]:

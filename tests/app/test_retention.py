@@ -128,3 +128,12 @@ def test_the_command_says_what_and_how_much(db: Database, settings: Settings, cl
     assert said[-1].endswith("MB would be freed; nothing was removed.")
     assert any("checkpoints of ended runs" in line and line.split()[0] == "4" for line in said)
     assert fitroom(settings.home, "prune", "--days", "x").returncode == 2
+
+
+def test_a_link_that_leads_nowhere_is_removed_like_a_file(db: Database, settings: Settings, clock: FakeClock):
+    settings.cache_dir.mkdir(parents=True)
+    (settings.cache_dir / "gone").symlink_to(settings.home / "nowhere")
+    clock.now += timedelta(days=20_000)
+    freed = retention.prune(settings, db, now=clock(), older_than=timedelta(days=30), dry_run=False)
+    assert next(kind.number for kind in freed if kind.what == "cached files") == 1
+    assert not list(settings.cache_dir.iterdir())
