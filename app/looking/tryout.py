@@ -102,13 +102,27 @@ def decoded(content: bytes) -> Image.Image:
         raise FormError({"image": "Is empty."})
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large images; they are refused below, before they are unpacked.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of odd metadata, which does not matter here, and of large images, which are refused below.
+            warnings.simplefilter("ignore")
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, Image.DecompressionBombError):
-            raise FormError({"image": f"Has more than {MOST_PIXELS // 10**6} megapixels."}) from None
+            _check(picture)
+            # A JPEG may be unpacked at a fraction of its size at once, which is all that is needed.
+            picture.draft("RGB", (1024, 1024))
+            picture.thumbnail((1024, 1024))
+            return _flat(ImageOps.exif_transpose(picture))
+    except FormError:
+        raise
+    except UnidentifiedImageError:
         raise FormError({"image": "Is not a PNG, JPEG, WebP, BMP or GIF image."}) from None
+    except Image.DecompressionBombError:
+        raise FormError({"image": f"Has more than {MOST_PIXELS // 10**6} megapixels."}) from None
+    except Exception as error:
+        # A decoder raises whatever a stranger's bytes lead it to.
+        raise FormError({"image": f"Cannot be read: {error}."}) from error
+
+
+def _check(picture: Image.Image) -> None:
+    """Before anything is unpacked. Raises `FormError`."""
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise FormError(
@@ -118,13 +132,6 @@ def decoded(content: bytes) -> Image.Image:
         raise FormError({"image": f"Has {width} x {height} pixels; there must be at least {LEAST_SIDE} each way."})
     if getattr(picture, "n_frames", 1) > 1:
         raise FormError({"image": "Is animated; choose a picture that stands still."})
-    try:
-        # A JPEG may be unpacked at a fraction of its size at once, which is all that is needed.
-        picture.draft("RGB", (1024, 1024))
-        picture.thumbnail((1024, 1024))
-        return _flat(ImageOps.exif_transpose(picture))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise FormError({"image": f"Cannot be read: {error}."}) from None
 
 
 def _flat(picture: Image.Image) -> Image.Image:

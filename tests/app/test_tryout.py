@@ -46,6 +46,10 @@ def huge_png(side: int) -> bytes:
 SMALL = Image.fromarray(np.arange(64 * 64).reshape(64, 64).astype(np.uint8))
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
 ANIMATED = encoded(SMALL, "gif", save_all=True, append_images=[SMALL.rotate(90)])
+ODD_EXIF = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(
+    ">HHHLHHHHL4sL", 2, 0x112, 3, 1, 6, 0, 0x155, 2, 4, b"abc\0", 0
+)  # fmt: skip
+"""To be turned, and with a text where a number belongs: Pillow reads that but cannot write it again."""
 
 
 @pytest.mark.parametrize(
@@ -56,13 +60,28 @@ ANIMATED = encoded(SMALL, "gif", save_all=True, append_images=[SMALL.rotate(90)]
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "Is not a PNG"),
         (encoded(SMALL, "tiff"), "Is not a PNG"),
         (encoded(NOISE)[:1000], "Cannot be read"),
+        (ANIMATED[: len(ANIMATED) // 2], "Cannot be read"),
+        (encoded(SMALL, "jpeg", exif=ODD_EXIF), "Cannot be read"),
         (encoded(Image.new("L", (1, 1))), "Has 1 x 1 pixels; there must be at least 4"),
         (encoded(Image.new("L", (2000, 3))), "Has 2000 x 3 pixels"),
         (ANIMATED, "Is animated"),
         (huge_png(10_000), "Has 10,000 x 10,000 pixels; 40 megapixels are the most."),
         (huge_png(60_000), "megapixels"),
     ],
-    ids=["empty", "text", "svg", "tiff", "truncated", "1x1", "flat", "animated", "100 MP", "3,600 MP"],
+    ids=[
+        "empty",
+        "text",
+        "svg",
+        "tiff",
+        "truncated",
+        "cut between frames",
+        "odd Exif",
+        "1x1",
+        "flat",
+        "animated",
+        "100 MP",
+        "3,600 MP",
+    ],
 )
 def test_what_is_no_picture_to_classify_is_refused_in_words(content: bytes, message: str):
     before = psutil.Process().memory_info().rss
