@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 
 from app import metrics
@@ -85,6 +86,8 @@ async def upload_past(request: Request, shared: Shared, who: Who) -> Response:
         upload = await receive_form(request, shared.imports, who)
     except FormError as error:
         return _page(request, shared, error.errors, status=422)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is left to read it
     except UploadError as error:
         return _page(request, shared, {"files": str(error)}, status=error.status)
     return await run_in_threadpool(_checked, request, shared, upload.id)
@@ -160,12 +163,18 @@ def _named(request: Request, shared: State, values: dict[str, str]) -> _Arrival:
     """Raises `FormError`. Who may not name paths gets the same answer whether or not there is something."""
     if not may_name_paths(request, shared):
         raise FormError({"path": "Paths of this machine can only be named by an admin, on the machine itself."})
-    kind, path = values.get("kind", ""), Path(values.get("path", "").strip()).expanduser()
+    kind, path = values.get("kind", ""), Path(values.get("path", "").strip())
     if kind not in importing.READERS:
         raise FormError({"kind": f"Must be one of {', '.join(importing.READERS)}."})
+    try:
+        path = path.expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError) as error:
+        # A name that is too long, a folder that may not be entered, the home of nobody.
+        raise FormError({"path": f"{path} cannot be looked at: {error}."}) from error
     if not path.is_absolute():
         raise FormError({"path": "Must be a whole path, such as /home/me/logs."})
-    if not path.exists():
+    if not there:
         raise FormError({"path": f"There is no {path}."})
     return _Arrival(Source(kind), path, str(path))
 

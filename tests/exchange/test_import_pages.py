@@ -172,6 +172,11 @@ def test_a_path_of_this_machine_is_previewed_and_imported(client: TestClient, tm
         ({"kind": "mlflow", "path": "logs"}, "Must be a whole path"),
         ({"kind": "mlflow", "path": "/nowhere/at/all"}, "There is no /nowhere/at/all."),
         ({"kind": "wandb", "path": "/"}, "Must be one of tensorboard, mlflow, csv."),
+        ({"kind": "csv", "path": "/" + "a" * 300}, "cannot be looked at: [Errno 36] File name too long"),
+        (
+            {"kind": "csv", "path": "~nobody-of-this-name/runs.csv"},
+            "cannot be looked at: Could not determine home directory",
+        ),
     ],
 )
 def test_a_path_that_is_none_is_told_at_its_field(client: TestClient, form: dict[str, str], words: str):
