@@ -62,6 +62,8 @@ def make_runs(server: Server) -> dict[str, str]:
     )
     queued = server.submit(name="adamw", optimizer="adamw", epochs=20)
     server.wait_for_epoch(running, 6)
+    user = "ann"
+    fitroom(server.home, "user", "add", user, typed="a long enough password\n")
     return {
         "runs": "/runs",
         "runs-folded": "/runs?group=config_key&cols=name,status,lr,epochs,best_val_accuracy,val_loss,duration_s",
@@ -91,6 +93,8 @@ def make_runs(server: Server) -> dict[str, str]:
         "api": "/api",
         "status": "/status",
         "users": "/users",
+        "user-password": f"/users/{user}/password",
+        "user-remove": f"/users/{user}/remove",
         "audit": "/audit",
         "missing": "/runs/999",
     }

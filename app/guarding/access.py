@@ -31,8 +31,8 @@ OPEN_TO_ALL = ("/healthz", "/readyz", "/login", "/favicon.ico", "/static/", "/as
 """What a browser needs to show the page on which one signs in, and what says that the server is up."""
 ASKED_BY_PROGRAMS = ("/api/", "/metrics")
 """They are told that they have to sign in; a browser is sent to the page for it."""
-VIEWERS_MAY_POST = ("/predict", "/network", "/logout")
-"""They change nothing but the asker's own sign-in."""
+VIEWERS_MAY_POST = ("/predict", "/network", "/logout", "/account")
+"""They change nothing but the asker's own sign-in and password."""
 HASHES_AT_ONCE = 2
 """Each takes 64 MiB; more of them would only wait for the processor."""
 
@@ -91,19 +91,37 @@ class Gate:
 
         Raises `Throttled`.
         """
+        if not self._is_password(name, password, address):
+            return None
+        return self._come_in(name, address, before)
+
+    def change_password(self, user: str, old: str, new: str, address: str) -> str | None:
+        """A cookie for the browser that asks; all others and API tokens end. None where the `old` one is wrong.
+
+        Raises `Throttled`, and `PeopleError` for a new one that is too short.
+        """
+        if not self._is_password(user, old, address):
+            return None
+        now = self._clock()
+        with self._db.write() as session:
+            people.set_password(session, user, new)
+            audit.note(session, user, "password", now=now, detail=f"user {user}")
+            return people.sign_in(session, user, now=now)
+
+    def _is_password(self, name: str, password: str, address: str) -> bool:
+        """Whether there is such a user with this password. Raises `Throttled`."""
         keys = (address, f"user {name[:80]}")
         self._throttle.attempt(*keys)
         if not self._hashing.acquire(timeout=2):
             raise Throttled(2)
         try:
             with self._db.read() as session:
-                user = people.authenticate(session, name, password[: people.LONGEST_PASSWORD + 1])
+                right = people.authenticate(session, name, password[: people.LONGEST_PASSWORD + 1])
         finally:
             self._hashing.release()
-        if user is None:
-            return None
-        self._throttle.passed(*keys)
-        return self._come_in(user.name, address, before)
+        if right:
+            self._throttle.passed(*keys)
+        return right
 
     def _come_in(self, user: str | None, address: str, before: str | None) -> str:
         now = self._clock()

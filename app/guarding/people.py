@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.models import Role, SignIn, User
+from app.models import AuditEntry, Role, Run, SignIn, User, View
 
 LASTS = timedelta(days=30)
 """How long a browser stays signed in."""
@@ -41,6 +41,11 @@ class Identity:
     role: Role
     sign_in: str | None = None
     """The key of the `SignIn` that proved it; None where there is none to end."""
+
+    @property
+    def has_password(self) -> bool:
+        """Whether this is one of the users, and not whoever is on this machine or has the token."""
+        return self.name not in (LOCAL.name, TOKEN_BEARER.name)
 
 
 LOCAL = Identity("local", Role.ADMIN)
@@ -72,6 +77,30 @@ def set_password(session: Session, name: str, password: str) -> None:
     sign_out_everywhere(session, name)
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What the removal of a user ends, and what stays under the name."""
+
+    browsers: int
+    api_tokens: int
+    runs: int
+    views: int
+
+
+def removal(session: Session, name: str) -> Removal:
+    """Raises `PeopleError` where there is no such user."""
+    get(session, name)
+    lasting = func.count(SignIn.expires_at)  # it leaves out what never expires: those are API tokens
+    browsers, all_of_them = session.execute(select(lasting, func.count()).where(SignIn.user == name)).one()
+    started = select(AuditEntry.run_id).where(AuditEntry.who == name, AuditEntry.action == "started")
+    return Removal(
+        browsers,
+        all_of_them - browsers,
+        runs=session.scalars(select(func.count(Run.id)).where(Run.id.in_(started))).one(),
+        views=session.scalars(select(func.count(View.id)).where(View.saved_by == name)).one(),
+    )
+
+
 def only_admin(session: Session, name: str) -> bool:
     """Whether nobody else would be an admin without this one."""
     return list(session.scalars(select(User.name).where(User.role == Role.ADMIN))) == [name]
@@ -87,14 +116,14 @@ def remove(session: Session, name: str) -> None:
     session.delete(get(session, name))
 
 
-def authenticate(session: Session, name: str, password: str) -> User | None:
-    """The user whose password this is; a name that nobody has takes as long as a wrong password."""
+def authenticate(session: Session, name: str, password: str) -> bool:
+    """Whether this is the user's password; a name that nobody has takes as long as a wrong password."""
     user = session.get(User, name)
     try:
         _hasher.verify(user.password_hash if user else _decoy(), password)
     except (VerificationError, InvalidHashError):
-        return None
-    return user
+        return False
+    return user is not None
 
 
 def sign_in(session: Session, user: str | None, *, now: datetime, token: str = "", before: str | None = None) -> str:

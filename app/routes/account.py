@@ -1,17 +1,17 @@
-"""Signing in and out."""
+"""Signing in and out, and one's own password."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, cast
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.actions import Form
 from app.guarding import audit, people
-from app.guarding.access import address_of, cookie_name, too_many
-from app.guarding.people import TOKEN_BEARER, Identity
+from app.guarding.access import Asker, address_of, cookie_name, too_many
+from app.guarding.people import TOKEN_BEARER, Identity, PeopleError
 from app.guarding.throttle import Throttled
 from app.pages import templates
 from app.state import Shared, State
@@ -64,9 +64,34 @@ def sign_out(request: Request, shared: Shared, values: Form) -> Response:
 
 
 @router.get("/account")
-def show_account(request: Request) -> Response:
-    """Who one is, what one may, and the ways out."""
-    return templates.TemplateResponse(request, "account.html", {"nav": "account"})
+def show_account(request: Request, changed: Literal["", "password"] = "") -> Response:
+    """Who one is, what one may, the ways out, and one's password."""
+    return _account(request, changed=changed)
+
+
+@router.post("/account")
+def change_password(request: Request, shared: Shared, who: Asker, values: Form) -> Response:
+    """The old password is asked for: a browser that somebody has left open is not enough to lock them out."""
+    if not who.has_password:
+        raise HTTPException(403, "Only who is signed in by name and password has a password to change.")
+    if values.get("again", "") != values.get("new", ""):
+        return _account(request, errors={"again": "This is not the same as the new password."})
+    try:
+        cookie = shared.gate.change_password(
+            who.name, values.get("old", ""), values.get("new", ""), address_of(request)
+        )
+    except Throttled as error:
+        return too_many(request, error)
+    except PeopleError as error:
+        return _account(request, errors={"new": str(error)})
+    if cookie is None:
+        return _account(request, errors={"old": "This is not your password."})
+    return _let_in(request, cookie, "/account?changed=password")
+
+
+def _account(request: Request, *, changed: str = "", errors: dict[str, str] | None = None) -> Response:
+    context = {"nav": "account", "changed": changed, "errors": errors or {}}
+    return templates.TemplateResponse(request, "account.html", context, status_code=422 if errors else 200)
 
 
 def _by_link(request: Request, shared: State, token: str, wanted: str) -> Response:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from app.actions import Form
+from app.errors import answer
 from app.guarding import audit, people
 from app.guarding.access import AdminOnly, Who
 from app.guarding.people import PeopleError
@@ -74,6 +75,33 @@ def sign_out_everywhere(request: Request, name: Name, shared: Shared, who: Who) 
     return _changed(request, shared, change)
 
 
+@router.get("/users/{name}/password")
+def show_password(request: Request, name: Name, shared: Shared, who: Who) -> Response:
+    """A new one for who has forgotten theirs; for one's own, the old one is asked."""
+    if name == who:
+        return RedirectResponse("/account", 303)
+    return _about_user(request, shared, name, "user_password.html")
+
+
+@router.post("/users/{name}/password")
+def set_password(request: Request, name: Name, shared: Shared, who: Who, values: Form) -> Response:
+    if name == who:
+        return RedirectResponse("/account", 303)
+    try:
+        with shared.db.write() as session:
+            people.set_password(session, name, values.get("password", ""))
+            audit.note(session, who, "password", now=shared.clock(), detail=f"user {name}")
+    except PeopleError as error:
+        return _about_user(request, shared, name, "user_password.html", errors={error.field: str(error)})
+    return RedirectResponse("/users", 303)
+
+
+@router.get("/users/{name}/remove")
+def show_remove(request: Request, name: Name, shared: Shared) -> Response:
+    """What goes and what stays, before it does."""
+    return _about_user(request, shared, name, "user_remove.html")
+
+
 @router.post("/users/{name}/remove")
 def remove(request: Request, name: Name, shared: Shared, who: Who) -> Response:
     def change(session: Session) -> None:
@@ -118,6 +146,22 @@ def _changed(request: Request, shared: State, change: Callable[[Session], None])
     except PeopleError as error:
         return _page(request, shared, problem=str(error))
     return RedirectResponse("/users", 303)
+
+
+def _about_user(
+    request: Request, shared: State, name: str, template: str, *, errors: dict[str, str] | None = None
+) -> Response:
+    try:
+        with shared.db.read() as session:
+            context = {
+                "user": people.get(session, name),
+                "removal": people.removal(session, name),
+                "stays": not shared.gate.has_token and people.only_admin(session, name),
+                "errors": errors or {},
+            }
+    except PeopleError as error:
+        return answer(request, 404, str(error))
+    return templates.TemplateResponse(request, template, context, status_code=422 if errors else 200)
 
 
 def _role(values: dict[str, str]) -> Role:

@@ -26,6 +26,9 @@ ADMINS_ONLY = (
     ("POST", "/users"),
     ("POST", "/users/ann-viewer/role"),
     ("POST", "/users/ann-viewer/sign-out"),
+    ("GET", "/users/ann-viewer/password"),
+    ("POST", "/users/ann-viewer/password"),
+    ("GET", "/users/ann-viewer/remove"),
     ("POST", "/users/ann-viewer/remove"),
     ("GET", "/audit"),
 )
@@ -99,6 +102,70 @@ def test_signing_out_and_removing_a_user_end_what_the_user_is_signed_in_with(gua
     assert guarded.get("/runs").status_code == 303
 
 
+def test_before_a_user_is_removed_it_is_said_what_ends_and_what_stays(
+    guarded: TestClient, db: Database, clock: FakeClock
+):
+    sign_in(guarded, "trainer")
+    for name in ("first", "second", "third"):
+        guarded.post("/runs", data={"name": name, "epochs": "1"})
+    guarded.post("/runs/3/cancel")
+    guarded.post("/runs/3/delete")
+    guarded.post("/runs/views", data={"name": "mine", "address": "/runs?status=failed"})
+    with db.write() as session:
+        people.api_token(session, "ann-trainer", now=clock())
+    guarded.cookies.clear()
+    sign_in(guarded, "admin")
+    told = words(guarded.get("/users/ann-trainer/remove").text)
+    assert "at once 1 browser is signed out and 1 API token ends." in told
+    assert "2 runs that ann-trainer started" in told
+    assert "1 saved view of the table" in told
+    guarded.post("/users/ann-trainer/remove")
+    assert guarded.get("/api/v1/runs").json()["total"] == 2
+    assert "mine" in guarded.get("/runs").text
+    assert trail(guarded, "/audit?who=ann-trainer&action=started")[0] != []
+    assert "There is no user ann-trainer." in guarded.get("/users/ann-trainer/remove").text
+    assert "This is you." in guarded.get("/users/ann-admin/remove").text
+    told = words(guarded.get("/users/ann-viewer/remove").text)
+    assert "can then no longer sign in. What ann-viewer did stays:" in told
+    assert "run that" not in told
+    assert "saved view" not in told
+
+
+def words(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", page.partition("<main")[2]).split()).replace(" .", ".")
+
+
+def test_an_admin_sets_a_new_password_for_who_has_forgotten_theirs(guarded: TestClient):
+    new = "an entirely new password"
+    sign_in(guarded, "viewer")
+    viewer = guarded.cookies["fitroom-80"]
+    guarded.cookies.clear()
+    sign_in(guarded, "admin")
+    answer = guarded.post("/users/ann-viewer/password", data={"password": "short"})
+    assert answer.status_code == 422
+    assert "10 to 1,024" in answer.text
+    assert guarded.post("/users/ann-viewer/password", data={"password": new}).headers["location"] == "/users"
+    assert "There is no user bob." in guarded.post("/users/bob/password", data={"password": new}).text
+    assert trail(guarded, "/audit?action=password")[0][0][2:] == ["ann-admin", "password", "user", "ann-viewer"]
+    guarded.cookies.clear()
+    guarded.cookies.set("fitroom-80", viewer)
+    assert guarded.get("/runs").status_code == 303, "what was signed in before has ended"
+    guarded.cookies.clear()
+    assert guarded.post("/login", data={"name": "ann-viewer", "password": PASSWORD}).status_code == 403
+    assert guarded.post("/login", data={"name": "ann-viewer", "password": new}).status_code == 303
+
+
+def test_an_admins_own_password_is_not_changed_without_the_old_one(guarded: TestClient):
+    sign_in(guarded, "admin")
+    for answer in (
+        guarded.get("/users/ann-admin/password"),
+        guarded.post("/users/ann-admin/password", data={"password": "an entirely new password"}),
+    ):
+        assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+    guarded.cookies.clear()
+    sign_in(guarded, "admin")
+
+
 def test_the_last_admin_stays_one_where_no_token_could_mend_it(
     db: Database, home_with_data: Settings, clock: FakeClock
 ):
@@ -111,6 +178,7 @@ def test_the_last_admin_stays_one_where_no_token_could_mend_it(
             answer = client.post(f"/users/ann-admin/{path}", data=data)
             assert answer.status_code == 422
             assert "ann-admin is the only admin." in answer.text
+        assert "Make another user an admin first." in client.get("/users/ann-admin/remove").text
         client.post("/users/bob/role", data={"role": "admin"})
         assert client.post("/users/ann-admin/role", data={"role": "viewer"}).status_code == 303
         assert client.get("/users").status_code == 403

@@ -5,15 +5,15 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import time
 import zlib
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+from tests.faults.zygote import wait_until
 from tools.server import Server, start, stop
 
 if TYPE_CHECKING:
@@ -97,15 +97,22 @@ def test_a_reading_ends_with_the_server(tmp_path: Path, data_dir: Path):
         content = rows * 60_000
         url = announce(server, len(content))
         send(server, url, iter([content]), 0, len(content))
-        upload = url.removesuffix("/files/0/content")
-        deadline = time.monotonic() + 30
-        while server.get(upload)["reading"]["stage"] not in ("looking", "converting"):
-            assert time.monotonic() < deadline
-        everyone = psutil.Process(server.process.pid).children()
-        children = [child for child in everyone if "trainer.ingest" in child.cmdline()]
-        assert children
+        reader: list[psutil.Process] = []
+
+        def reads() -> bool:
+            server.get(url.removesuffix("/files/0/content"))  # it is read as soon as somebody asks how far it is
+            reader[:] = [child for child in psutil.Process(server.process.pid).children() if is_reader(child)]
+            return bool(reader)
+
+        wait_until(reads, "a child reads it")
         os.kill(server.process.pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(reader, timeout=10)
         assert not alive
     finally:
         stop(server)
+
+
+def is_reader(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return "trainer.ingest" in process.cmdline()
+    return False
