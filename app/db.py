@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,20 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+def as_stored(instant: datetime) -> str:
+    """What `UtcDateTime` makes of it, for who writes without SQLAlchemy."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+@contextmanager
+def plainly(session: Session) -> Iterator[sqlite3.Connection]:
+    """SQLite's own driver within the transaction of a session, which forgets what it has read."""
+    session.flush()
+    connection: sqlite3.Connection = session.connection().connection.driver_connection  # type: ignore[assignment]
+    yield connection
+    session.expire_all()
+
+
 class Database:
     """Sessions on one SQLite file: `read()` sees a snapshot and cannot write, `write()` is one transaction."""
 
@@ -72,14 +86,33 @@ class Database:
         is `durable` it is on disk then, with all before it; otherwise a loss of power, but no crash, may undo it.
         Raises `OperationalError` where the lock is not to be had within `BUSY_TIMEOUT_S`.
         """
+        with self._alone(durable), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            # The lock is taken now, whatever the block does first.
+            session.connection()
+            yield session
+
+    @contextmanager
+    def write_plainly(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        """Like `write`, with SQLite's own driver, for `app.recording`."""
+        # What goes back into the pool before its commit is rolled back there.
+        with self._alone(durable), closing(self._writer.raw_connection()) as pooled:
+            connection: sqlite3.Connection = pooled.driver_connection  # type: ignore[assignment]
+            try:
+                for statement in self._begin_writing():
+                    connection.execute(statement)
+                yield connection
+                connection.commit()
+            except sqlite3.OperationalError as error:
+                raise OperationalError("a write", None, error) from error
+
+    @contextmanager
+    def _alone(self, durable: bool) -> Iterator[None]:
+        """No other thread of this process writes."""
         if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_S):
             raise OperationalError("BEGIN IMMEDIATE", None, sqlite3.OperationalError("database is locked"))
         try:
             self._durable = durable
-            with Session(self._writer, expire_on_commit=False) as session, session.begin():
-                # The lock is taken now, whatever the block does first.
-                session.connection()
-                yield session
+            yield
         finally:
             self._write_lock.release()
 

@@ -1,4 +1,4 @@
-"""The tables. A run's row is written by `app.runs`, everything that training tells by `app.metrics`."""
+"""The tables. A run's row is written by `app.runs`, everything that training tells by `app.recording`."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ that lost its claim gets `ClaimLost` and writes nothing.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -310,6 +311,13 @@ def log(session: Session, run_id: int, message: str, *, now: datetime, level: st
 def guard(session: Session, held: Claim) -> None:
     """Raise `ClaimLost` unless this claim still holds its run; true until the transaction ends."""
     if session.scalar(select(Run.id).where(*_is_held(held))) is None:
+        raise ClaimLost(f"run {held.run_id}, attempt {held.attempt}")
+
+
+def guard_plainly(connection: sqlite3.Connection, held: Claim) -> None:
+    """Like `guard`, with SQLite's own driver."""
+    query = "SELECT 1 FROM runs WHERE id = ? AND attempt = ? AND status = ?"
+    if connection.execute(query, (held.run_id, held.attempt, Status.RUNNING)).fetchone() is None:
         raise ClaimLost(f"run {held.run_id}, attempt {held.attempt}")
 
 

@@ -21,7 +21,7 @@ from typing import Protocol
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app import metrics, runs, workers
+from app import recording, runs, workers
 from app.clock import Clock, utc_now
 from app.config import Settings
 from app.db import ChangeDetector, Database
@@ -30,7 +30,7 @@ from app.runs import Claim, ClaimLost
 from app.watching import logs
 from trainer.config import TrainConfig
 from trainer.errors import TrainerError
-from trainer.events import Event, Finished, Steps
+from trainer.events import Event, Finished
 
 logger = logging.getLogger("fitroom.worker")
 
@@ -194,21 +194,24 @@ class Worker:
         raise RuntimeError("training ended without saying how")
 
     def _record(self, held: Claim, event: Event) -> None:
-        # The losses of the last second are told again after a loss of power, so they need not wait for the disk.
-        durable = not isinstance(event, Steps)
-        self._write(held, lambda session: metrics.record(session, held, event, now=self._clock()), durable=durable)
+        self._insist(lambda: recording.tell(self._db, held, event, now=self._clock()))
 
-    def _write(self, held: Claim, act: Callable[[Session], None], *, durable: bool = True) -> None:
-        """Do `act` in one transaction, however long the database is locked or full.
+    def _write(self, act: Callable[[Session], None]) -> None:
+        def once() -> None:
+            with self._db.write() as session:
+                act(session)
+
+        self._insist(once)
+
+    def _insist(self, write: Callable[[], None]) -> None:
+        """Do `write`, one transaction, however long the database is locked or full.
 
         Raises `OperationalError` only when the worker has been told to stop and still cannot write.
         """
         stopping_since: float | None = None
         while True:
             try:
-                with self._db.write(durable=durable) as session:
-                    act(session)
-                    return
+                return write()
             except OperationalError:
                 if self.stop.is_set():
                     stopping_since = stopping_since or time.monotonic()
@@ -227,7 +230,7 @@ class Worker:
             else:
                 runs.requeue(session, held, now=now)
 
-        self._write(held, end)
+        self._write(end)
         logger.info("ended: %s", finished.reason)
 
     def _fail(self, held: Claim, reason: str, message: str, *, details: str | None = None) -> None:
@@ -239,7 +242,7 @@ class Worker:
                 runs.log(session, held.run_id, details, now=now, level="error")
             runs.fail(session, held, reason=reason, message=message, now=now)
 
-        self._write(held, fail)
+        self._write(fail)
 
     def _say_alive(self) -> None:
         """Now and then only: a write of its own wakes the worker, and every stream."""

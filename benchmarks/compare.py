@@ -30,7 +30,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from sqlalchemy import select
 
-from app import metrics, runs
+from app import metrics, recording, runs
 from app.config import ROOT, Settings
 from app.models import Run
 from app.runs_table.columns import COLUMNS
@@ -344,7 +344,7 @@ def _record_by_mlflow(folder: Path, python: Path, told: Recorded) -> float:
 
 
 def _record(home: Path, told: Recorded) -> float:
-    """Metrics a second by `app.metrics.record`, a transaction an event, as a worker makes them.
+    """Metrics a second by `app.recording.tell`, a transaction an event, as a worker makes them.
 
     It waits for the disk at the end of each epoch, not at each block of losses: `app.db.Database.write`.
     """
@@ -354,20 +354,18 @@ def _record(home: Path, told: Recorded) -> float:
             runs.submit(session, TrainConfig(epochs=told.epochs), now=now)
             held = runs.claim(session, "bench", now=now)
             assert held is not None
-            metrics.record(session, held, started(), now=now)
+            recording.record(session, held, started(), now=now)
         begun, written = time.perf_counter(), 0
         for epoch in range(1, told.epochs + 1):
             first, part = (epoch - 1) * told.steps, 1 / epoch
             for begin in range(0, told.steps, told.block):
                 some = range(first + begin, first + min(begin + told.block, told.steps))
                 losses = tuple(1 / (step + 1) for step in some)
-                with db.write(durable=False) as session:
-                    metrics.record(session, held, Steps(epoch, first + begin, losses), now=now)
+                recording.tell(db, held, Steps(epoch, first + begin, losses), now=now)
                 written += len(losses)
             timings = Timings(0.1, 1.0, 0.1, 0.1)
             done = EpochDone(epoch, part, part, part, part, 0.001, 2.0, 1.5, 5000.0, time.time(), timings, none)
-            with db.write() as session:
-                metrics.record(session, held, done, now=now)
+            recording.tell(db, held, done, now=now)
             written += 5
         return written / (time.perf_counter() - begun)
 

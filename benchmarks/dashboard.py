@@ -37,7 +37,7 @@ from playwright.sync_api import Browser, Page
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from app import metrics, runs
+from app import recording, runs
 from app.config import ROOT, Settings
 from app.db import Database
 from app.guarding.people import LOCAL
@@ -241,7 +241,7 @@ def fill(home: Path, *, number: int, epochs: int) -> list[float]:
             runs.submit(session, config, name=f"run {place}", tags=[f"tag {place % 5}"], now=now)
             held = runs.claim(session, "bench", now=now)
             assert held is not None
-            metrics.record(session, held, started, now=now)
+            recording.record(session, held, started, now=now)
         for epoch in range(1, epochs + 1):
             loss = math.exp(-epoch / 8) + 0.01 * (place % 7)
             said = random.integers(0, 10, 10_000, np.uint8), random.integers(0, 65536, 10_000).astype("<u2")
@@ -250,10 +250,10 @@ def fill(home: Path, *, number: int, epochs: int) -> list[float]:
                 epoch, loss, 1 - loss / 3, loss, 1 - loss / 3, 0.001, 12, 11, 5000, time.time(), timings, predictions
             )
             with db.write() as session:
-                metrics.record(session, held, Steps(epoch, (epoch - 1) * 234, (loss,) * 234), now=now)
+                recording.record(session, held, Steps(epoch, (epoch - 1) * 234, (loss,) * 234), now=now)
             begun = time.perf_counter()
             with db.write() as session:
-                metrics.record(session, held, done, now=now)
+                recording.record(session, held, done, now=now)
             seconds.append(time.perf_counter() - begun)
         with db.write() as session:
             runs.finish(session, held, now=now)

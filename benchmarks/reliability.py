@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from app import metrics, runs, workers
+from app import recording, runs, workers
 from app.config import ROOT, Settings
 from app.db import Database
 from app.runs import Claim
@@ -80,7 +80,7 @@ def commit_ms(home: Path) -> dict[str, float]:
 
     def epoch(durable: bool) -> None:
         with db.write(durable=durable) as session:
-            metrics.record(session, held, factories.epoch(next(number), predictions=10_000), now=now)
+            recording.record(session, held, factories.epoch(next(number), predictions=10_000), now=now)
 
     try:
         return {

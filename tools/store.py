@@ -3,7 +3,7 @@
     python -m tools.store --home /tmp/big --runs 10000
 
 The same `--seed` gives the same settings and curves. Rows are written in bulk into a migrated database, in the shape
-that `app.runs` and `app.metrics` give them; there are no predictions, checkpoints or lines of logs for every epoch.
+that `app.runs` and `app.recording` give them; there are no predictions, checkpoints or lines of logs for every epoch.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ _SUMMARY = (
 
 
 def _summary(config: dict[str, Any], curve: Curves, finished: experiments.Array) -> dict[str, Any]:
-    """The newest and the best epoch, as `app.metrics` carries them into the run's own row."""
+    """The newest and the best epoch, as `app.recording` carries them into the run's own row."""
     best = int(np.argmax(curve.val_accuracy))
     samples = experiments.steps_per_epoch(config) * config["batch_size"]
     return {

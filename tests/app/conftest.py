@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.testclient import TestClient
 
-from app import metrics, runs
+from app import recording, runs
 from app.db import Database
 from app.main import create_app
 from trainer.config import TrainConfig
@@ -39,7 +39,7 @@ def run_for_real(client: TestClient, home_with_data: Settings, clock: FakeClock)
         config = TrainConfig.from_dict(settings)
         for event in train(config, data_dir=home_with_data.data_dir, run_dir=home_with_data.run_dir(run_id)):
             with db.write() as session:
-                metrics.record(session, held, event, now=clock())
+                recording.record(session, held, event, now=clock())
         with db.write() as session:
             runs.finish(session, held, now=clock())
         return run_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from app import metrics, runs
+from app import recording, runs
 from app.db import Database
 from tests.app import factories
 from trainer.config import TrainConfig
@@ -51,10 +51,10 @@ def _train(db: Database, clock: FakeClock, accuracies: tuple[float, ...], end: s
     with db.write() as session:
         held = runs.claim(session, "w1", now=clock())
         assert held is not None
-        metrics.record(session, held, factories.started(), now=clock())
+        recording.record(session, held, factories.started(), now=clock())
         for number, accuracy in enumerate(accuracies, 1):
             event = factories.epoch(number, val_accuracy=accuracy, train_loss=1 / number)
-            metrics.record(session, held, event, now=clock())
+            recording.record(session, held, event, now=clock())
     with db.write() as session:
         later = clock() + timedelta(seconds=10 * len(accuracies))
         if end == "finished":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.testclient import TestClient
 
-from app import metrics, runs
+from app import recording, runs
 from app.config import Settings
 from app.db import READERS_AT_ONCE, Database
 from app.main import create_app
@@ -37,10 +37,10 @@ def finish(db: Database, clock: FakeClock, epochs: int = 2) -> None:
     with db.write() as session:
         held = runs.claim(session, "w1", now=clock())
         assert held is not None
-        metrics.record(session, held, factories.started(), now=clock())
+        recording.record(session, held, factories.started(), now=clock())
         for number in range(1, epochs + 1):
-            metrics.record(session, held, factories.steps(number, 0, 0.9, 0.8, 0.7, 0.6), now=clock())
-            metrics.record(session, held, factories.epoch(number), now=clock())
+            recording.record(session, held, factories.steps(number, 0, 0.9, 0.8, 0.7, 0.6), now=clock())
+            recording.record(session, held, factories.epoch(number), now=clock())
         runs.finish(session, held, now=clock())
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import metrics, runs
+from app import metrics, recording, runs
 from app.config import Settings
 from app.db import Database
 from app.keeping.backup import BackupError, backup, restore
@@ -40,7 +40,7 @@ def filled(db: Database, settings: Settings, clock: FakeClock) -> Settings:
         runs.submit(session, TrainConfig(epochs=3), now=clock())
         held = runs.claim(session, "w1", now=clock())
         assert held is not None
-        metrics.record(session, held, factories.epoch(1), now=clock())
+        recording.record(session, held, factories.epoch(1), now=clock())
     settings.run_dir(2).mkdir()
     (settings.run_dir(2) / "last.pt").write_bytes(b"state")
     (settings.run_dir(2) / "last.pt.12345678.part").write_bytes(b"half")

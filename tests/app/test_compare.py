@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from sqlalchemy import event
 
-from app import metrics, runs
+from app import metrics, recording, runs
 from app.comparing import compare_view, comparison, curves, selection, svg
 from app.comparing.compare_view import View
 from app.db import Database
@@ -50,12 +50,12 @@ def made(client: TestClient, db: Database, clock: FakeClock):
         with db.write() as session:
             held = runs.claim(session, "w1", now=clock())
             assert held is not None
-            metrics.record(session, held, factories.started(), now=clock())
+            recording.record(session, held, factories.started(), now=clock())
             for number in range(1, epochs + 1):
                 losses = [run_id + number + step / 4 for step in range(4)]
-                metrics.record(session, held, factories.steps(number, 0, *losses), now=clock())
+                recording.record(session, held, factories.steps(number, 0, *losses), now=clock())
                 told = factories.epoch(number, val_accuracy=accuracy - 0.1 * (epochs - number))
-                metrics.record(session, held, told, now=clock())
+                recording.record(session, held, told, now=clock())
             clock.forward(10)
             runs.finish(session, held, now=clock())
         return run_id

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from app import journal, metrics, runs
+from app import journal, metrics, recording, runs
 from app.models import Checkpoint, EpochPredictions, StepBlock
 from app.runs import Claim
 from tests.app import factories
@@ -34,7 +34,7 @@ def held(db: Database, clock: FakeClock) -> Claim:
 def record(db: Database, clock: FakeClock, held: Claim, *events: Event) -> None:
     for event in events:
         with db.write() as session:
-            metrics.record(session, held, event, now=clock())
+            recording.record(session, held, event, now=clock())
 
 
 def all_steps(db: Database, run_id: int) -> list[tuple[int, list[float | None]]]:

@@ -12,7 +12,7 @@ from PIL import Image
 from sqlalchemy import event as sqlalchemy_event
 from starlette.testclient import TestClient
 
-from app import metrics, pages, runs
+from app import pages, recording, runs
 from app.db import Database
 from app.main import create_app
 from app.models import EpochPredictions
@@ -40,10 +40,10 @@ def with_history(client: TestClient, db: Database, clock: FakeClock, **fields: o
     with db.write() as session:
         held = runs.claim(session, "w1", now=clock())
         assert held is not None
-        metrics.record(session, held, factories.started(), now=clock())
+        recording.record(session, held, factories.started(), now=clock())
         for number in (1, 2):
-            metrics.record(session, held, factories.steps(number, 0, 0.9, 0.8), now=clock())
-            metrics.record(session, held, factories.epoch(number, predictions=100), now=clock())
+            recording.record(session, held, factories.steps(number, 0, 0.9, 0.8), now=clock())
+            recording.record(session, held, factories.epoch(number, predictions=100), now=clock())
         runs.finish(session, held, now=clock())
     return run_id
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import metrics, runs
+from app import metrics, recording, runs
 from app.keeping import retention
 from app.models import Change, Run
 from app.runs import RunNotFound
@@ -29,8 +29,8 @@ def over(db: Database, settings: Settings, clock: FakeClock, *, failed: bool = F
         run_id = runs.submit(session, TrainConfig(epochs=1), now=clock()).id
         held = runs.claim(session, "w0", now=clock())
         assert held is not None
-        metrics.record(session, held, factories.steps(1, 0, 1.0, 0.9), now=clock())
-        metrics.record(session, held, factories.epoch(1), now=clock())
+        recording.record(session, held, factories.steps(1, 0, 1.0, 0.9), now=clock())
+        recording.record(session, held, factories.epoch(1), now=clock())
         if failed:
             runs.fail(session, held, reason="diverged", message="The loss became NaN.", now=clock())
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import metrics, runs
+from app import metrics, recording, runs
 from app.db import Database
 from app.models import Change, Run, Status
 from app.runs import Beat, Claim, ClaimLost, QueueFull, RunNotFound, RunStateError
@@ -81,7 +81,7 @@ def test_a_finished_run_says_its_best_epoch(db: Database, clock: FakeClock):
     held = claimed(db, clock)
     with db.write() as session:
         for number, accuracy in ((1, 0.7), (2, 0.9), (3, 0.8)):
-            metrics.record(session, held, factories.epoch(number, val_accuracy=accuracy), now=clock())
+            recording.record(session, held, factories.epoch(number, val_accuracy=accuracy), now=clock())
         runs.finish(session, held, now=clock())
     run = run_row(db, held.run_id)
     assert run.status == Status.FINISHED
@@ -106,7 +106,7 @@ def test_an_owner_that_lost_its_claim_cannot_write_metrics(db: Database, clock: 
     with db.write() as session:
         runs.requeue_lost(session, now=clock(), max_attempts=3, worker="w1")
     with pytest.raises(ClaimLost), db.write() as session:
-        metrics.record(session, old, factories.epoch(1), now=clock())
+        recording.record(session, old, factories.epoch(1), now=clock())
     with db.read() as session:
         assert metrics.epochs(session, old.run_id) == []
 
@@ -219,8 +219,8 @@ def test_a_cancel_that_was_asked_for_survives_the_loss_of_the_worker(db: Databas
 def test_deleting_a_run_leaves_nothing_of_it_but_the_news(db: Database, clock: FakeClock):
     held = claimed(db, clock)
     with db.write() as session:
-        metrics.record(session, held, factories.steps(1, 0, 1.0, 0.9), now=clock())
-        metrics.record(session, held, factories.epoch(1), now=clock())
+        recording.record(session, held, factories.steps(1, 0, 1.0, 0.9), now=clock())
+        recording.record(session, held, factories.epoch(1), now=clock())
         runs.finish(session, held, now=clock())
         runs.remove(session, held.run_id, now=clock())
     with pytest.raises(RunNotFound):

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from app import metrics, runs
+from app import metrics, recording, runs
 from app.db import Database
 from app.models import Run, Status
 from app.runs import Beat, Claim, ClaimLost, QueueFull, RunNotFound, RunStateError
@@ -122,7 +122,7 @@ class Runs(RuleBasedStateMachine):
     @rule(held=claims, number=st.integers(1, 3), accuracy=st.sampled_from([0.5, 0.8]))
     def epoch(self, held: Claim, number: int, accuracy: float) -> None:
         now, event = self.tick(), factories.epoch(number, val_accuracy=accuracy)
-        if self.written(held, lambda session: metrics.record(session, held, event, now=now)):
+        if self.written(held, lambda session: recording.record(session, held, event, now=now)):
             self.epochs[held.run_id][number] = accuracy
 
     @rule(held=claims, how=st.sampled_from(["finish", "fail", "cancelled", "requeue"]))

@@ -19,7 +19,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from app import metrics, runs
+from app import recording, runs
 from app.db import Database
 from app.exchange import eventfile, tensorboard
 from tests.app import factories
@@ -40,11 +40,11 @@ def recorded(db: Database, clock: FakeClock, name: str = "first", epochs: int = 
         run = runs.submit(session, TrainConfig(epochs=epochs, lr=0.01), name=name, tags=["a"], now=clock())
         held = runs.claim(session, "w1", now=clock())
         assert held is not None
-        metrics.record(session, held, factories.started(), now=clock())
+        recording.record(session, held, factories.started(), now=clock())
         for number in range(1, epochs + 1):
-            metrics.record(session, held, factories.steps(number, 0, 0.9, 0.8, 0.7, 0.6), now=clock())
+            recording.record(session, held, factories.steps(number, 0, 0.9, 0.8, 0.7, 0.6), now=clock())
             loss = float("nan") if number == 3 else 1 / number
-            metrics.record(session, held, factories.epoch(number, train_loss=loss), now=clock())
+            recording.record(session, held, factories.epoch(number, train_loss=loss), now=clock())
         runs.finish(session, held, now=clock())
         return run.id
 
