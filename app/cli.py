@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -10,31 +11,55 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
 from app.clock import utc_now
 from app.config import Settings, SettingsError, load_settings
-from app.keeping.locks import HomeError, lock_file
+from app.keeping.locks import lock_file
 from app.models import Role
-from app.schema import SchemaError, migrate, opened
+from app.refusal import Refusal
+from app.schema import migrate, must_exist, opened
 from app.watching import logs
+from trainer.errors import DataError
+
+logger = logging.getLogger("fitroom.cli")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when all went well, 1 when it did not, 2 for a wrong command line or setting."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        settings = load_settings()
-        if arguments[:1] == ["train"]:  # its options are the trainer's own
-            return _train(settings, arguments[1:])
-        parsed = _parser().parse_args(arguments)
-        logs.configure(settings.log_level, settings.log_format)
-        run: Callable[[Settings, argparse.Namespace], int] = parsed.run
-        return run(settings, parsed)
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where it is no traceback that nobody reads on
+        return code
+    except BrokenPipeError:
+        # The reader, `head` say, has had enough; Python must not try to flush the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except SettingsError as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 2
-    except (SchemaError, HomeError) as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 1
+        return _refused(str(error), 2)
+    except (Refusal, DataError) as error:
+        return _refused(str(error))
+    except DatabaseError as error:
+        logger.debug("the database", exc_info=True)
+        return _refused(f"the database cannot be used now: {error.orig}.")
+    except OSError as error:
+        logger.debug("the system", exc_info=True)
+        return _refused(f"{error.filename}: {error.strerror}." if error.filename else str(error))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    settings = load_settings()
+    if arguments[:1] == ["train"]:  # its options are the trainer's own
+        return _train(settings, arguments[1:])
+    parsed = _parser().parse_args(arguments)
+    logs.configure(settings.log_level, settings.log_format)
+    run: Callable[[Settings, argparse.Namespace], int] = parsed.run
+    return run(settings, parsed)
+
+
+def _refused(why: str, code: int = 1) -> int:
+    print(f"fitroom: {why}", file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,25 +164,17 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _backup(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app.keeping.backup import BackupError, backup
+    from app.keeping.backup import backup
 
-    try:
-        size = backup(settings, parsed.file, checkpoints=not parsed.no_checkpoints, data=parsed.data)
-    except BackupError as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 1
+    size = backup(settings, parsed.file, checkpoints=not parsed.no_checkpoints, data=parsed.data)
     print(f"{parsed.file}, {size / 1e6:,.1f} MB.")
     return 0
 
 
 def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app.keeping.backup import BackupError, restore
+    from app.keeping.backup import restore
 
-    try:
-        number = restore(settings, parsed.file)
-    except BackupError as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 1
+    number = restore(settings, parsed.file)
     print(f"{number:,} runs are in {settings.home} now.")
     return 0
 
@@ -166,6 +183,7 @@ def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
     from app.keeping import retention
 
     older_than = timedelta(days=parsed.days)
+    must_exist(settings.database)
     with opened(settings.database) as db:
         freed = retention.prune(
             settings, db, now=utc_now(), older_than=older_than, failed=parsed.failed, dry_run=parsed.dry_run
@@ -182,24 +200,15 @@ def _train(settings: Settings, arguments: Sequence[str]) -> int:
 
 
 def _data(settings: Settings, parsed: argparse.Namespace) -> int:
-    from trainer.errors import DataError
     from trainer.fetch import fetch_fashion_mnist
     from trainer.small_sets import SMALL, fetch
 
     if parsed.name not in ("fashion-mnist", *SMALL):
-        print(
-            f"fitroom: There is no {parsed.name} to fetch; there are fashion-mnist, {', '.join(SMALL)}.",
-            file=sys.stderr,
-        )
-        return 2
-    try:
-        if parsed.name == "fashion-mnist":
-            fetch_fashion_mnist(settings.data_dir, print)
-        else:
-            print(f"{SMALL[parsed.name].label} is ready as {fetch(parsed.name, settings.data_dir).id}.")
-    except DataError as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 1
+        return _refused(f"There is no {parsed.name} to fetch; there are fashion-mnist, {', '.join(SMALL)}.", 2)
+    if parsed.name == "fashion-mnist":
+        fetch_fashion_mnist(settings.data_dir, print)
+    else:
+        print(f"{SMALL[parsed.name].label} is ready as {fetch(parsed.name, settings.data_dir).id}.")
     return 0
 
 
@@ -210,7 +219,7 @@ def _doctor(settings: Settings, _: argparse.Namespace) -> int:
 
 
 def _user(settings: Settings, parsed: argparse.Namespace) -> int:
-    from app.guarding.users import main as user
+    from app.guarding.command import main as user
 
     return user(settings, parsed)
 
@@ -218,6 +227,7 @@ def _user(settings: Settings, parsed: argparse.Namespace) -> int:
 def _audit(settings: Settings, parsed: argparse.Namespace) -> int:
     from app.guarding import audit
 
+    must_exist(settings.database)
     with opened(settings.database) as db, db.read() as session:
         for line in audit.lines(audit.newest(session, max(0, parsed.count))):
             print(line)

@@ -33,12 +33,13 @@ from app.models import (
     StepBlock,
     Tag,
 )
+from app.refusal import Refusal
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError
 from trainer.events import Started
 
 
-class RunNotFound(LookupError):
+class RunNotFound(Refusal, LookupError):
     """There is no run with this number."""
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from app import cli
 from app.config import ROOT, Settings
 from app.db import Database
 from app.schema import migrate
@@ -18,6 +24,7 @@ from tools.server import link_fashion_mnist
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 # A shell without job control starts what it puts in the background with SIGINT ignored, and every child would inherit
 # that: those that tests interrupt could not be.
@@ -69,3 +76,28 @@ def db(settings: Settings) -> Iterator[Database]:
     database = Database(settings.database)
     yield database
     database.close()
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """`command(home, "audit")` is `fitroom audit` on that home, in this process: what it printed, and its exit code.
+
+    A process of its own takes a second; where what is tested is the process, `tools.server.fitroom` starts one.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run(home: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        monkeypatch.setenv("FITROOM_HOME", str(home))
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        capsys.readouterr()
+        try:
+            code = cli.main(arguments)
+        except SystemExit as error:  # argparse's way
+            code = int(error.code or 0)
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -13,17 +12,15 @@ from app.config import Settings
 from app.db import Database
 from app.exchange import importing, tables, tensorboard
 from app.exchange.importing import Planned
-from app.exchange.past import ImportProblem
 from app.exchange.sheets import WRITERS
-from app.runs import RunNotFound
 from app.runs_table import listing
-from app.schema import opened
+from app.schema import must_exist, opened
 
 SHOWN = 20
 
 
 def export(settings: Settings, parsed: argparse.Namespace) -> int:
-    """0 when all was written, 1 when a run is not there or cannot be written, 2 for what does not go together."""
+    """0 when all was written, 2 for what does not go together. Raises `RunNotFound`, `OSError`."""
     try:
         query = listing.Query.of(filter=parsed.filter)
     except listing.QueryError as error:
@@ -32,18 +29,12 @@ def export(settings: Settings, parsed: argparse.Namespace) -> int:
     if parsed.tensorboard is None and len(parsed.run_ids) > 1:
         print("fitroom: A table holds one run; several go into one folder with --tensorboard DIR.", file=sys.stderr)
         return 2
-    try:
-        with opened(settings.database) as db:
-            if parsed.tensorboard is not None:
-                _write_event_files(db, parsed, query)
-            else:
-                _write_table(db, parsed, query)
-    except BrokenPipeError:
-        # The reader, `head` say, has had enough; Python must not try to flush the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (RunNotFound, OSError) as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 1
+    must_exist(settings.database)
+    with opened(settings.database) as db:
+        if parsed.tensorboard is not None:
+            _write_event_files(db, parsed, query)
+        else:
+            _write_table(db, parsed, query)
     return 0
 
 
@@ -68,21 +59,17 @@ def _write_table(db: Database, parsed: argparse.Namespace, query: listing.Query)
 
 
 def import_(settings: Settings, parsed: argparse.Namespace) -> int:
-    """0 when all was imported or is here already, 1 when it cannot be."""
-    try:
-        found = importing.read(parsed.kind, parsed.path)
-        with opened(settings.database) as db:
-            with db.read() as session:
-                plan = importing.planned(session, found)
-            _print_plan(plan)
-            if parsed.dry_run:
-                return 0
-            with db.write() as session:
-                importing.look_again(session, plan)
-                made = importing.carry_out(session, plan, who="terminal", now=utc_now())
-    except (ImportProblem, OSError) as error:
-        print(f"fitroom: {error}", file=sys.stderr)
-        return 1
+    """0 when all was imported or is here already. Raises `ImportProblem`, `OSError`."""
+    found = importing.read(parsed.kind, parsed.path)
+    with opened(settings.database) as db:
+        with db.read() as session:
+            plan = importing.planned(session, found)
+        _print_plan(plan)
+        if parsed.dry_run:
+            return 0
+        with db.write() as session:
+            importing.look_again(session, plan)
+            made = importing.carry_out(session, plan, who="terminal", now=utc_now())
     numbers = f": {made[0]}" if len(made) == 1 else f": {made[0]} to {made[-1]}" if made else ""
     print(f"{len(made)} imported{numbers}; {len(plan) - len(made)} were here already.")
     return 0

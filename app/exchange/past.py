@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from app.models import Source, Status
+from app.refusal import Refusal
 
 MOST_RUNS, MOST_POINTS, MOST_SERIES = 10_000, 20_000_000, 2_000
 """Of one import together, points of all series of it, series of one run: what fits into memory."""
@@ -19,7 +20,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class ImportProblem(Exception):
+class ImportProblem(Refusal):
     """What was given cannot be imported; the message names the file, and the line where there is one."""
 
 

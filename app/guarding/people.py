@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.models import AuditEntry, Role, Run, SignIn, User, View
+from app.refusal import Refusal
 
 LASTS = timedelta(days=30)
 """How long a browser stays signed in."""
@@ -25,7 +26,7 @@ _BY_TOKEN = "t."  # noqa: S105 - a prefix
 _hasher = PasswordHasher()
 
 
-class PeopleError(Exception):
+class PeopleError(Refusal):
     """What was asked of the list of users cannot be done; the message says why, `field` which entry is to blame."""
 
     def __init__(self, message: str, field: str = "name") -> None:

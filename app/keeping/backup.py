@@ -26,23 +26,24 @@ from app.clock import utc_now
 from app.config import Settings
 from app.db import Database
 from app.keeping.locks import lock_file
-from app.schema import SchemaError, migrate, schema_state
+from app.refusal import Refusal
+from app.schema import SchemaError, known_state, migrate, must_exist
 from trainer.durable import sync
 
 DATABASE, RUNS, DATA = "fitroom.db", "runs", "data"
 
 
-class BackupError(Exception):
+class BackupError(Refusal):
     """It cannot be made or restored; the message says why and what to do."""
 
 
 def backup(settings: Settings, to: Path, *, checkpoints: bool = True, data: bool = False) -> int:
     """Write the home's database, and with them its checkpoints and data sets, to the new file `to`; its bytes.
 
-    Raises `BackupError`, and leaves no file then.
+    Raises `BackupError`, and leaves no file then; `SchemaError` or `HomeError` for a database that cannot be used.
     """
-    if not settings.database.exists():
-        raise BackupError(f"There is no database in {settings.home}.")
+    must_exist(settings.database)
+    known_state(settings.database)
     if to.exists():
         raise BackupError(f"{to} is there already; name another file.")
     part = to.with_name(f".{to.name}.{secrets.token_hex(4)}.part")
@@ -105,7 +106,6 @@ def _checked(database: Path) -> int:
     if not database.is_file():
         raise BackupError("That is no backup: there is no database in it.")
     try:
-        schema_state(database)
         migrate(database)
     except SchemaError as error:
         raise BackupError(f"The database in it cannot be used: {error}") from error

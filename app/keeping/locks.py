@@ -5,9 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
+from app.refusal import Refusal
 
-class HomeError(OSError):
+
+class HomeError(Refusal, OSError):
     """The folder that FITROOM_HOME names cannot be used; the message says why."""
+
+
+def cannot_write(folder: Path, error: OSError | None = None) -> HomeError:
+    why = f": {error.strerror}" if error else ""
+    return HomeError(f"cannot write in {folder}{why}. Name a folder of yours in FITROOM_HOME.")
 
 
 def lock_file(path: Path) -> IO[str]:
@@ -16,6 +23,4 @@ def lock_file(path: Path) -> IO[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a+")
     except OSError as error:
-        raise HomeError(
-            f"cannot write in {path.parent}: {error.strerror}. Name a folder of yours in FITROOM_HOME."
-        ) from error
+        raise cannot_write(path.parent, error) from error

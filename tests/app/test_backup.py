@@ -18,13 +18,12 @@ from app.keeping.backup import BackupError, backup, restore
 from app.schema import opened
 from tests.app import factories
 from tests.app.test_retention import over
-from tools.server import fitroom
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import FakeClock
+    from tests.conftest import Command, FakeClock
 
 
 @pytest.fixture
@@ -140,11 +139,13 @@ def test_a_restore_that_was_interrupted_is_done_again_whole(filled: Settings, el
     assert (elsewhere.run_dir(2) / "last.pt").read_bytes() == b"state"
 
 
-def test_the_commands_say_what_they_did_and_what_is_in_the_way(filled: Settings, elsewhere: Settings, tmp_path: Path):
+def test_the_commands_say_what_they_did_and_what_is_in_the_way(
+    filled: Settings, elsewhere: Settings, tmp_path: Path, command: Command
+):
     file = tmp_path / "backup.tar"
-    assert f"{file}, " in fitroom(filled.home, "backup", str(file)).stdout
-    again = fitroom(filled.home, "backup", str(file))
+    assert f"{file}, " in command(filled.home, "backup", str(file)).stdout
+    again = command(filled.home, "backup", str(file))
     assert (again.returncode, again.stderr) == (1, f"fitroom: {file} is there already; name another file.\n")
-    assert fitroom(elsewhere.home, "restore", str(file)).stdout == f"2 runs are in {elsewhere.home} now.\n"
-    missing = fitroom(tmp_path / "third", "restore", str(tmp_path / "no.tar"))
+    assert command(elsewhere.home, "restore", str(file)).stdout == f"2 runs are in {elsewhere.home} now.\n"
+    missing = command(tmp_path / "third", "restore", str(tmp_path / "no.tar"))
     assert (missing.returncode, "No such file" in missing.stderr, "Traceback" in missing.stderr) == (1, True, False)

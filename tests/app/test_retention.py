@@ -12,13 +12,12 @@ from app.keeping import retention
 from app.models import Change, Run
 from app.runs import RunNotFound
 from tests.app import factories
-from tools.server import fitroom
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
     from app.config import Settings
     from app.db import Database
-    from tests.conftest import FakeClock
+    from tests.conftest import Command, FakeClock
 
 FILES = {"last.pt": 1000, "previous.pt": 1000, "best.pt": 1000, "best.safetensors": 300, "best-1.onnx": 500}
 
@@ -122,12 +121,12 @@ def test_the_newest_journal_entry_stays_so_that_no_cursor_goes_back(db: Database
         assert metrics.cursor(session) == before
 
 
-def test_the_command_says_what_and_how_much(db: Database, settings: Settings, clock: FakeClock):
+def test_the_command_says_what_and_how_much(db: Database, settings: Settings, clock: FakeClock, command: Command):
     over(db, settings, clock)
-    said = fitroom(settings.home, "prune", "--dry-run").stdout.splitlines()
+    said = command(settings.home, "prune", "--dry-run").stdout.splitlines()
     assert said[-1].endswith("MB would be freed; nothing was removed.")
     assert any("checkpoints of ended runs" in line and line.split()[0] == "4" for line in said)
-    assert fitroom(settings.home, "prune", "--days", "x").returncode == 2
+    assert command(settings.home, "prune", "--days", "x").returncode == 2
 
 
 def test_a_link_that_leads_nowhere_is_removed_like_a_file(db: Database, settings: Settings, clock: FakeClock):

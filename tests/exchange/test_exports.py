@@ -23,7 +23,6 @@ from app import recording, runs
 from app.db import Database
 from app.exchange import eventfile, tensorboard
 from tests.app import factories
-from tools.server import fitroom
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
     from app.config import Settings
-    from tests.conftest import FakeClock
+    from tests.conftest import Command, FakeClock
 
 
 def recorded(db: Database, clock: FakeClock, name: str = "first", epochs: int = 2) -> int:
@@ -102,7 +101,9 @@ def test_writing_again_replaces_a_run_and_leaves_no_second_curve(db: Database, c
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_the_table_comes_as_filtered_in_its_order_and_on_all_pages(client: TestClient, home_with_data: Settings):
+def test_the_table_comes_as_filtered_in_its_order_and_on_all_pages(
+    client: TestClient, home_with_data: Settings, command: Command
+):
     for number in range(60):
         client.post("/api/v1/runs", json={"name": f"=run {number}", "lr": 0.001 * (1 + number), "tags": ["a", "b"]})
     query = "filter=lr < 0.0555&sort=-lr"
@@ -115,16 +116,16 @@ def test_the_table_comes_as_filtered_in_its_order_and_on_all_pages(client: TestC
     assert (str(frame["lr"].dtype), str(frame["epochs"].dtype)) == ("float64", "int64")
     assert frame["name"][0] == "=run 54"
     assert 'href="/api/v1/runs.csv?status=queued"' in client.get("/runs?status=queued").text
-    printed = fitroom(home_with_data.home, "export", "--filter", "lr < 0.0025").stdout
+    printed = command(home_with_data.home, "export", "--filter", "lr < 0.0025").stdout
     assert len(printed.splitlines()) == 3
 
 
-def test_a_filter_that_cannot_be_read_makes_no_file(client: TestClient, settings: Settings):
+def test_a_filter_that_cannot_be_read_makes_no_file(client: TestClient, settings: Settings, command: Command):
     for path in ("runs.csv", "tensorboard.zip"):
         answer = client.get(f"/api/v1/{path}?filter=lr <")
         assert answer.status_code == 422
         assert "filter" in answer.json()["errors"]
-    refused = fitroom(settings.home, "export", "--filter", "nothing = 1")
+    refused = command(settings.home, "export", "--filter", "nothing = 1")
     assert (refused.returncode, refused.stdout) == (2, "")
 
 
@@ -178,18 +179,22 @@ def poll(url: str, tries: int = 2000) -> Any:
     raise AssertionError(f"{url} never answered")
 
 
-def test_the_command_writes_tables_and_event_files(db: Database, settings: Settings, clock: FakeClock, tmp_path: Path):
+def test_the_command_writes_tables_and_event_files(
+    db: Database, settings: Settings, clock: FakeClock, tmp_path: Path, command: Command
+):
     run_id = recorded(db, clock)
-    printed = fitroom(settings.home, "export", str(run_id), "--steps").stdout.splitlines()
+    printed = command(settings.home, "export", str(run_id), "--steps").stdout.splitlines()
     assert printed[:2] == ["step,epoch,train_loss", "0,1,0.9"]
-    done = fitroom(settings.home, "export", str(run_id), "--tensorboard", str(tmp_path / "logs"))
+    done = command(settings.home, "export", str(run_id), "--tensorboard", str(tmp_path / "logs"))
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "logs").rglob("*tfevents*"))
 
 
 @pytest.mark.parametrize(("arguments", "status", "words"), [(["9"], 1, "no run 9"), (["1", "2"], 2, "one run")])
-def test_the_command_says_what_it_cannot_do(settings: Settings, arguments: list[str], status: int, words: str):
-    done = fitroom(settings.home, "export", *arguments)
+def test_the_command_says_what_it_cannot_do(
+    db: Database, settings: Settings, arguments: list[str], status: int, words: str, command: Command
+):
+    done = command(settings.home, "export", *arguments)
     assert done.returncode == status
     assert words in done.stderr
     assert done.stdout == ""

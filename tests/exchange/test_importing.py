@@ -17,7 +17,6 @@ from app.exchange.past import ImportProblem, Series
 from app.models import Epoch, Run, SeriesRow, Source, Status
 from app.runs_table import listing, sparks
 from tests.exchange.test_exports import recorded
-from tools.server import fitroom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from app.config import Settings
     from app.db import Database
-    from tests.conftest import FakeClock
+    from tests.conftest import Command, FakeClock
 
 Importer = "Callable[..., list[int]]"
 
@@ -304,10 +303,10 @@ def test_a_csv_with_a_line_an_epoch_gives_curves(db: Database, take: Callable[..
 
 
 def test_a_run_comes_back_from_its_own_csv(
-    db: Database, settings: Settings, take: Callable[..., list[int]], clock: FakeClock, tmp_path: Path
+    db: Database, settings: Settings, take: Callable[..., list[int]], clock: FakeClock, tmp_path: Path, command: Command
 ):
     run_id = recorded(db, clock)
-    (tmp_path / "epochs.csv").write_text(fitroom(settings.home, "export", str(run_id)).stdout)
+    (tmp_path / "epochs.csv").write_text(command(settings.home, "export", str(run_id)).stdout)
     (copy,) = take("csv", tmp_path / "epochs.csv")
     for name in ("train_loss", "val_loss", "val_accuracy", "lr", "images_per_s", "finished_at"):
         assert column(db, copy, name) == column(db, run_id, name)
@@ -387,16 +386,16 @@ def test_imported_runs_do_not_fold_with_fitrooms_own_and_are_deleted_whole(
     assert take("mlflow", tmp_path) == [run_id + 1]
 
 
-def test_the_command_previews_imports_and_refuses(settings: Settings, tmp_path: Path):
+def test_the_command_previews_imports_and_refuses(settings: Settings, tmp_path: Path, command: Command):
     store = mlflow_files(tmp_path)
-    shown = fitroom(settings.home, "import", "mlflow", str(store), "--dry-run")
+    shown = command(settings.home, "import", "mlflow", str(store), "--dry-run")
     assert shown.stdout == "lr 0.01: 2 epochs, best validation accuracy 80.00%, 1 more measure\n"
-    assert fitroom(settings.home, "import", "mlflow", str(store)).stdout.endswith(
+    assert command(settings.home, "import", "mlflow", str(store)).stdout.endswith(
         "1 imported: 1; 0 were here already.\n"
     )
-    again = fitroom(settings.home, "import", "mlflow", str(store))
+    again = command(settings.home, "import", "mlflow", str(store))
     assert again.stdout.endswith("(here already as run 1)\n0 imported; 1 were here already.\n")
-    refused = fitroom(settings.home, "import", "csv", str(tmp_path / "nothing.csv"))
+    refused = command(settings.home, "import", "csv", str(tmp_path / "nothing.csv"))
     assert (refused.returncode, refused.stderr) == (
         1,
         "fitroom: nothing.csv cannot be read: No such file or directory.\n",

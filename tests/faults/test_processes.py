@@ -8,7 +8,6 @@ import signal
 import subprocess
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -266,17 +265,3 @@ def status_of(url: str, token: str | None = None) -> int:
     status = connection.getresponse().status
     connection.close()
     return status
-
-
-def test_users_are_added_listed_and_removed_in_the_terminal(tmp_path: Path):
-    run = partial(fitroom, tmp_path)
-    assert "10 to 1,024" in run("user", "add", "ann", typed="short\n").stderr
-    assert "may sign in as viewer" in run("user", "add", "ann", "--role", "viewer", typed="long enough 1\n").stdout
-    assert run("user", "list").stdout.split() == ["ann", "viewer"]
-    assert run("user", "role", "ann", "--role", "admin").stdout == "ann is admin now.\n"
-    assert run("user", "token", "ann").stdout.startswith("u.")
-    assert run("user", "sign-out", "ann").returncode == 0
-    assert "no user bob" in run("user", "remove", "bob").stderr
-    assert run("user", "remove", "ann").returncode == 0
-    told = run("audit").stdout.splitlines()
-    assert [line.split()[3] for line in told] == ["remove", "sign-out", "token", "role", "add"]

@@ -12,20 +12,18 @@ from app.db import Database
 from app.guarding import audit, people
 from app.guarding.people import PeopleError
 from app.models import Role
-from app.schema import opened
+from app.schema import must_exist, opened
 
 
 def main(settings: Settings, parsed: argparse.Namespace) -> int:
-    """Do what `parsed.action` says; 1 where it cannot be done."""
+    """Do what `parsed.action` says. Raises `PeopleError` where it cannot be done."""
+    if parsed.action != "add":  # the first user may come before the first start
+        must_exist(settings.database)
     with opened(settings.database) as db:
-        try:
-            if parsed.action == "list":
-                _list(db)
-            else:
-                print(_change(db, parsed))
-        except PeopleError as error:
-            print(f"fitroom: {error}", file=sys.stderr)
-            return 1
+        if parsed.action == "list":
+            _list(db)
+        else:
+            print(_change(db, parsed))
     return 0
 
 
