@@ -22,6 +22,8 @@ from trainer.data import Statistics, mixed
 
 _ERASE_AREA, _ERASE_ASPECT = (0.02, 0.33), (0.3, 3.3)
 """Of the image, and height over width: the values of Zhong et al., 2017 (https://arxiv.org/abs/1708.04896)."""
+_SHARE_BITS = 24
+"""A share of so many binary places, and what is left of 1, are exact in float32, in a tensor as in Python."""
 _STREAM = 0x617567
 """Keeps these draws apart from the order of the epoch, which is made from the same seed."""
 
@@ -33,7 +35,8 @@ class Targets:
     labels: Tensor
     """int64 [B]"""
     other: Tensor | None = None
-    share: float = 1.0
+    share: Tensor | None = None
+    """One float32 on the device."""
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -48,8 +51,10 @@ class Transform:
         self, config: TrainConfig, device: torch.device, statistics: Statistics | None = None, *, rank: int = 0
     ) -> None:
         self._config, self._rank = config, rank
-        self._generator = torch.Generator(device)
+        self.generator = torch.Generator(device)
         self._numpy = np.random.default_rng(0)
+        self._share = torch.ones((), device=device)
+        self._rectangle = torch.zeros(4, dtype=torch.int64, device=device)
         self._mean: Tensor | None = None
         self._scale: Tensor | None = None
         if statistics is not None:
@@ -59,18 +64,32 @@ class Transform:
     def start(self, epoch: int) -> None:
         """Before an epoch's first batch."""
         seed = mixed(self._config.seed, epoch, _STREAM, self._rank)
-        self._generator.manual_seed(seed)
+        self.generator.manual_seed(seed)
         self._numpy = np.random.default_rng(seed)
+
+    def draw(self) -> None:
+        """Before each batch of an epoch: what is drawn on the host, put where the step finds it on the device.
+
+        A number given to `fill_` goes along with the kernel, so nobody waits for a copy.
+        """
+        if self._config.mix == "none":
+            return
+        share = draw_share(self._config.mix_alpha, self._numpy)
+        if self._config.mix == "cutmix":
+            rectangle, share = draw_rectangle(self._config.image_size, share, self._numpy)
+            for place, edge in enumerate(rectangle):
+                self._rectangle[place].fill_(edge)
+        self._share.fill_(share)
 
     def random_state(self) -> dict[str, Any]:
         """Where its draws stand within an epoch."""
-        device = self._generator.device.type
-        return {"device": device, "torch": self._generator.get_state(), "numpy": self._numpy.bit_generator.state}
+        device = self.generator.device.type
+        return {"device": device, "torch": self.generator.get_state(), "numpy": self._numpy.bit_generator.state}
 
     def load_random(self, state: dict[str, Any]) -> None:
         """Go on where `random_state` was asked. A generator of another kind of device begins its epoch anew."""
-        if state["device"] == self._generator.device.type:
-            self._generator.set_state(state["torch"])
+        if state["device"] == self.generator.device.type:
+            self.generator.set_state(state["torch"])
         self._numpy.bit_generator.state = state["numpy"]
 
     def for_validation(self, images: Tensor) -> Tensor:
@@ -81,15 +100,15 @@ class Transform:
         """uint8 [B, C, H, W] and int64 [B] -> float32 images of the same shape, and what to tell of them."""
         config = self._config
         if config.shift:
-            images = shift(images, config.shift, self._generator)
+            images = shift(images, config.shift, self.generator)
         if config.flip:
-            images = flip(images, self._generator)
+            images = flip(images, self.generator)
         x = to_float(images)
         if config.rotate:
-            x = rotate(x, config.rotate, self._generator)
+            x = rotate(x, config.rotate, self.generator)
         x = self._normalised(x)
         if config.erase:
-            x = erase(x, config.erase, self._generator)
+            x = erase(x, config.erase, self.generator)
         if config.mix == "none":
             return x, Targets(labels)
         return self._mix(x, labels)
@@ -99,12 +118,10 @@ class Transform:
 
     def _mix(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Targets]:
         """Each image with another of the batch; one share for the whole batch, as in both papers' own code."""
-        share = float(self._numpy.beta(self._config.mix_alpha, self._config.mix_alpha))
-        partner = torch.randperm(len(labels), generator=self._generator, device=labels.device)
-        if self._config.mix == "mixup":
-            return mixup(x, x[partner], share), Targets(labels, labels[partner], share)
-        x, share = cutmix(x, x[partner], share, self._numpy)
-        return x, Targets(labels, labels[partner], share)
+        partner = torch.randperm(len(labels), generator=self.generator, device=labels.device)
+        other = x[partner]
+        x = mixup(x, other, self._share) if self._config.mix == "mixup" else cutmix(x, other, self._rectangle)
+        return x, Targets(labels, labels[partner], self._share)
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -149,24 +166,39 @@ def erase(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     return x.masked_fill(inside_rows & inside_columns & chosen, 0)
 
 
-def mixup(x: Tensor, other: Tensor, share: float) -> Tensor:
+def draw_share(alpha: float, random: np.random.Generator) -> float:
+    """How much of a batch stays as it is when it is mixed: from the Beta distribution with `alpha` twice."""
+    return _rounded(float(random.beta(alpha, alpha)))
+
+
+def mixup(x: Tensor, other: Tensor, share: Tensor | float) -> Tensor:
     """`share` of `x` and the rest of `other` (Zhang et al., 2017, https://arxiv.org/abs/1710.09412)."""
     return torch.lerp(other, x, share)
 
 
-def cutmix(x: Tensor, other: Tensor, share: float, random: np.random.Generator) -> tuple[Tensor, float]:
-    """A rectangle of about 1 - `share` of the area comes from `other`; returns the images and the true share.
+def draw_rectangle(size: int, share: float, random: np.random.Generator) -> tuple[tuple[int, int, int, int], float]:
+    """Top, height, left and width of about 1 - `share` of a square's area, and what is truly left of it."""
+    length = round(math.sqrt(1 - share) * size)
+    begins = [int(random.integers(size)) - length // 2 for _ in range(2)]
+    top, left = (max(0, begin) for begin in begins)
+    height, width = (min(size, begin + length) - max(0, begin) for begin in begins)
+    return (top, height, left, width), _rounded(1 - height * width / size**2)
+
+
+def cutmix(x: Tensor, other: Tensor, rectangle: Tensor) -> Tensor:
+    """`x` with a rectangle (int64 [4]: top, height, left, width) of `other`.
 
     Yun et al., 2019 (https://arxiv.org/abs/1905.04899).
     """
     h, w = x.shape[2:]
-    side = math.sqrt(1 - share)
-    top, left = (int(random.integers(size)) - round(side * size) // 2 for size in (h, w))
-    bottom, right = top + round(side * h), left + round(side * w)
-    top, left, bottom, right = max(0, top), max(0, left), min(h, bottom), min(w, right)
-    x = x.clone()
-    x[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
-    return x, 1 - (bottom - top) * (right - left) / (h * w)
+    top, height, left, width = rectangle.view(4, 1)
+    inside = _inside(h, top, height).view(h, 1) & _inside(w, left, width)
+    return torch.where(inside, other, x)
+
+
+def _rounded(share: float) -> float:
+    steps = float(2**_SHARE_BITS)
+    return round(share * steps) / steps
 
 
 def _inside(size: int, start: Tensor, length: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ _FORMATS = (1, 2)
 """Those that can be read; 1 has no checksum."""
 _SEAL = b"\nfitroom sha256 "
 _SEALED = len(_SEAL) + 64 + 1
-_MAY_DIFFER = {"device", "processes", "num_workers", "loading", "patience"}
+_MAY_DIFFER = {"device", "processes", "num_workers", "loading", "cuda_graphs", "patience"}
 """Settings that a resumed run may have otherwise: they change how long or where it runs, not what it computes."""
 
 

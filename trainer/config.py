@@ -350,6 +350,13 @@ class TrainConfig:
         kind="choice",
         choices=(("auto", "Auto"), ("float32", "float32"), ("tf32", "TF32 (CUDA)"), ("bfloat16", "bfloat16")),
     )
+    cuda_graphs: bool = _option(
+        False,
+        label="CUDA graphs",
+        help="Launch each training step on a GPU as a whole, recorded once, instead of kernel by kernel.",
+        group=EXECUTION,
+        kind="boolean",
+    )
     loading: str = _option(
         "auto",
         label="Loading",
@@ -433,6 +440,10 @@ def _check_together(values: Mapping[str, Any]) -> dict[str, str]:
         }
     if values["processes"] > batch_size:
         return {"processes": f"Is more than the {batch_size:,} images of a batch: some would have nothing to do."}
+    if values["cuda_graphs"] and values["device"] == "cpu":
+        return {"cuda_graphs": "Needs a GPU, and the device is the CPU."}
+    if values["cuda_graphs"] and values["processes"] > 1:
+        return {"cuda_graphs": "Works in one process only."}
     if values["nesterov"] and values["optimizer"] == "sgd" and values["momentum"] == 0:
         return {"nesterov": "Needs a momentum greater than 0."}
     if problem := too_small(values["arch"], values["image_size"]):

@@ -31,6 +31,9 @@ from trainer.fit import too_few_images
 Batch = tuple[Tensor, Tensor]
 """Images uint8 [B, C, H, W] and labels int64 [B], both on the run's device."""
 
+Inputs = tuple[Tensor, ...]
+"""What a batch is made of within a step, on the run's device; of the same shapes for every batch of a training."""
+
 Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 """Indices into a stored split."""
 
@@ -60,12 +63,20 @@ class Batches(ABC):
         self.labels = images.labels[chosen]
         self._stored, self._chosen, self._seed = images.images, chosen, config.seed
 
-    @abstractmethod
     def train_epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
         """Each sample at most once, in this epoch's order, without the first `skip` batches.
 
         The last incomplete batch is dropped.
         """
+        return (self.batch(*inputs) for inputs in self.train_inputs(epoch, skip=skip))
+
+    @abstractmethod
+    def train_inputs(self, epoch: int, *, skip: int = 0) -> Iterator[Inputs]:
+        """What `batch` makes the batches of `train_epoch` of."""
+
+    @abstractmethod
+    def batch(self, *inputs: Tensor) -> Batch:
+        """A batch from its inputs; part of a training step, so it must not wait for the device."""
 
     @abstractmethod
     def in_order(self) -> Iterator[Batch]:
@@ -161,12 +172,16 @@ class Resident(Batches):
         )
         self._targets = torch.from_numpy(self.labels).to(device)
 
-    def train_epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
+    def train_inputs(self, epoch: int, *, skip: int = 0) -> Iterator[Inputs]:
+        """The places of each batch in the split."""
         order = permutation(self.samples, seed=self._seed, epoch=epoch).to(self._device)
         for places in order[skip * self._batch_size :].split(self._batch_size):
             if len(places) == self._batch_size:
-                own = places[self._part.rank :: self._part.size]
-                yield self._images[own], self._targets[own]
+                yield (places[self._part.rank :: self._part.size],)
+
+    def batch(self, *inputs: Tensor) -> Batch:
+        (places,) = inputs
+        return self._images[places], self._targets[places]
 
     def in_order(self) -> Iterator[Batch]:
         batches = zip(self._images.split(EVAL_BATCH), self._targets.split(EVAL_BATCH), strict=True)
@@ -205,10 +220,14 @@ class Loaded(Batches):
                 worker_init_fn=partial(_end_with, os.getpid()),
             )
 
-    def train_epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
+    def train_inputs(self, epoch: int, *, skip: int = 0) -> Iterator[Inputs]:
         order = permutation(self.samples, seed=self._seed, epoch=epoch)
         self._order.shuffled(order[skip * self._batch_size :])
         return self._batches()
+
+    def batch(self, *inputs: Tensor) -> Batch:
+        images, labels = inputs
+        return images, labels
 
     def in_order(self) -> Iterator[Batch]:
         self._order.straight(self.samples)

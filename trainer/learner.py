@@ -1,4 +1,8 @@
-"""What is trained, and its two acts: a step and a validation. The loop around them is `trainer.loop`."""
+"""What is trained, and its two acts: a step and a validation. The loop around them is `trainer.loop`.
+
+A step never asks the device for a number: what it finds out stays there until the loop reads it, and what changes from
+step to step is put there beforehand. So the host runs ahead of a GPU, and a step can be recorded (`trainer.graphs`).
+"""
 
 from __future__ import annotations
 
@@ -14,22 +18,30 @@ from torch.nn import functional as F
 from trainer import devices
 from trainer.augment import Targets, Transform
 from trainer.config import TrainConfig
-from trainer.data import EVAL_BATCH, Batches
+from trainer.data import EVAL_BATCH, Batches, Inputs
 from trainer.events import Predictions
+from trainer.graphs import Recorder, Replay
 from trainer.group import Group
 from trainer.models import Shape, build
-from trainer.optim import Average, Objective, make_optimizer
+from trainer.optim import Average, Objective, load_optimizer, make_optimizer, set_lr
 from trainer.schedule import lr_at
 
 
 class Learner:
     """A network on its device, with its optimizer, its loss, its transforms and its average."""
 
-    def __init__(self, config: TrainConfig, train_set: Batches, device: torch.device, group: Group) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        train_set: Batches,
+        device: torch.device,
+        group: Group,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.config, self.device = config, device
         self.precision = devices.precision(config.precision, device)
         self.steps_per_epoch = train_set.samples // config.batch_size
-        self._group = group
+        self._group, self._train_set = group, train_set
         shape = Shape(train_set.channels, config.image_size, len(train_set.classes))
         torch.manual_seed(config.seed)
         model = build(config.arch, shape, dropout=config.dropout, options=config.arch_options)
@@ -41,31 +53,44 @@ class Learner:
         self.shape = shape
         self.statistics = train_set.statistics() if config.normalize else None
         self.transform = Transform(config, device, self.statistics, rank=group.rank)
+        self.losses = torch.zeros(self.steps_per_epoch, device=device)
+        """Of each step of this epoch: this process's share of the batch's mean loss."""
+        self.correct = torch.zeros((), dtype=torch.float64, device=device)
+        """Hits of this epoch so far."""
+        self._place = torch.zeros(1, dtype=torch.int64, device=device)
+        self._replay = Replay(recorder, self.transform.generator) if recorder else None
 
     @property
     def validated(self) -> nn.Module:
         """The model whose weights count: the average, where there is one."""
         return self._average.model if self._average else self.model
 
-    @property
-    def lr(self) -> float:
-        """That of the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def start_epoch(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int, *, steps: int = 0, correct: float = 0.0) -> None:
+        """Before its first step, or the first after so many `steps` with so many hits."""
         # Dropout of an epoch depends on seed and epoch alone, so a resumed run needs no saved generator.
         torch.manual_seed(self.config.seed + 1_000_003 * epoch + 7_919 * self._group.rank)
         self.transform.start(epoch)
+        self._place.fill_(steps)
+        self.correct.fill_(correct)
         self._called.train()
 
-    def step(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """One step on uint8 images; two scalars, still on the device: its share of the mean loss, and hits.
+    def step(self, inputs: Inputs, step: int) -> None:
+        """One step on what the training set gives for a batch; `losses` and `correct` tell what came of it.
 
         `step` counts from 0 over the whole run.
         """
-        x, targets = self.transform.for_training(images, labels)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr_at(self.config, step, self.steps_per_epoch)
+        set_lr(self.optimizer, lr_at(self.config, step, self.steps_per_epoch))
+        self.transform.draw()
+        if self._average:
+            self._average.begin(step)
+        if self._replay:
+            self._replay.take(self._take, *inputs)
+        else:
+            self._take(*inputs)
+
+    def _take(self, *inputs: Tensor) -> None:
+        """What the device does in a step: always the same operations on the same memory."""
+        x, targets = self.transform.for_training(*self._train_set.batch(*inputs))
         self.optimizer.zero_grad(set_to_none=True)
         logits = self._logits(self._called, x)
         loss, share = self._objective(logits, targets, batch_size=self.config.batch_size, group=self._group)
@@ -74,8 +99,10 @@ class Learner:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         self.optimizer.step()
         if self._average:
-            self._average.update(step)
-        return share, _hits(logits.detach(), targets)
+            self._average.update()
+        self.losses.index_copy_(0, self._place, share.view(1))
+        self.correct += _hits(logits.detach(), targets)
+        self._place += 1
 
     @torch.inference_mode()
     def validate(self, batches: Batches, should_stop: Callable[[], bool]) -> tuple[float, float, Predictions] | None:
@@ -105,7 +132,9 @@ class Learner:
 
     def _logits(self, model: nn.Module, x: Tensor) -> Tensor:
         """float32 logits [B, classes], computed in the run's precision."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        # No cache: each weight is used once, and a recorded step must not find a cast of it from before.
+        bfloat16 = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
             logits: Tensor = model(x.contiguous(memory_format=torch.channels_last))
         return logits.float()
 
@@ -132,7 +161,7 @@ class Learner:
     def load(self, state: dict[str, Any]) -> None:
         """Take up what `state` has told."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self._average:
             self._average.model.load_state_dict(state["average"])
 
@@ -141,7 +170,7 @@ def _hits(logits: Tensor, targets: Targets) -> Tensor:
     """How many are right; of a mixed image each of its two labels counts by its share, as mixup's own code has it."""
     predicted = logits.argmax(1)
     right = (predicted == targets.labels).sum()
-    if targets.other is None:
+    if targets.other is None or targets.share is None:
         return right
     return targets.share * right + (1 - targets.share) * (predicted == targets.other).sum()
 

@@ -22,10 +22,12 @@ from trainer import checkpoint, describe, devices
 from trainer.checkpoint import Resumed, Within
 from trainer.config import TrainConfig
 from trainer.data import Loaded, Part, open_split
-from trainer.errors import Diverged, OutOfMemory
+from trainer.errors import ConfigError, Diverged, OutOfMemory
 from trainer.events import CheckpointFailed, CheckpointSaved, EpochDone, Event, Finished, Started, Steps, Timings
+from trainer.graphs import CudaGraphs
 from trainer.group import Alone, Group
 from trainer.learner import Learner
+from trainer.schedule import lr_at
 
 READ_LOSSES_S = 1.0
 """Seconds between two readings of the losses; each makes the host wait for the device, and a row be written."""
@@ -55,6 +57,8 @@ def train(
         yield from distributed.train(config, data_dir=data_dir, run_dir=run_dir, should_stop=should_stop)
     else:
         device = devices.resolve(config.device)
+        if config.cuda_graphs and device.type != "cuda":
+            raise ConfigError({"cuda_graphs": "Needs a GPU, and there is none on this machine."})
         yield from follow(config, device, Alone(), data_dir=data_dir, run_dir=run_dir, should_stop=should_stop)
 
 
@@ -99,7 +103,8 @@ class _Run:
         part = Part(group.rank, group.size)
         self._train_set = open_split(config, "train", data_dir, device, part)
         self._val_set = open_split(config, "val", data_dir, device, part)
-        self._learner = Learner(config, self._train_set, device, group)
+        recorder = CudaGraphs(device) if config.cuda_graphs else None
+        self._learner = Learner(config, self._train_set, device, group, recorder)
         self._resumed = checkpoint.resume(run_dir, config, self._learner) if run_dir else Resumed(checkpoint.Progress())
         self._progress = self._resumed.progress
         self._last_is_good = self._resumed.warning is None
@@ -149,7 +154,7 @@ class _Run:
             train_accuracy=float(trained.correct) / (steps * self._config.batch_size),
             val_loss=val_loss,
             val_accuracy=val_accuracy,
-            lr=self._learner.lr,
+            lr=lr_at(self._config, epoch * steps - 1, steps),
             seconds=watch.total,
             train_seconds=train_seconds,
             images_per_s=steps * self._config.batch_size / train_seconds,
@@ -161,15 +166,13 @@ class _Run:
     def _pass(self, epoch: int, watch: _Watch, within: Within | None) -> Generator[Steps, None, _Tally | _Stopped]:
         """Once over the training images, or over those that are left after `within`."""
         learner, group = self._learner, self._group
-        learner.start_epoch(epoch)
         steps, begin = learner.steps_per_epoch, within.steps if within else 0
         first = (epoch - 1) * steps
-        tally = _Tally([], torch.zeros((), dtype=torch.float64, device=self._device))
-        pending: list[Tensor] = []
+        learner.start_epoch(epoch, steps=begin, correct=within.correct if within else 0.0)
+        tally = _Tally([], learner.correct)
         if within:
             learner.load_random(within.random)
             tally.losses += within.losses
-            tally.correct += within.correct
             yield Steps(epoch, first, tuple(within.losses))
             watch.lap("recording")
         read_at = time.perf_counter()
@@ -177,21 +180,19 @@ class _Run:
         def due() -> bool:
             return time.perf_counter() - read_at >= READ_LOSSES_S
 
-        for place, (images, labels) in enumerate(self._train_set.train_epoch(epoch, skip=begin), begin):
+        for place, inputs in enumerate(self._train_set.train_inputs(epoch, skip=begin), begin):
             watch.lap("data")
             stop, read = group.decide(place, stop=self._should_stop, read=due)
             if not stop:
-                share, hits = learner.step(images, labels, first + place)
-                pending.append(share)
-                tally.correct += hits
+                learner.step(inputs, first + place)
                 if not read and place < steps - 1:
                     watch.lap("compute")
                     continue
-            if pending:
+            told, done = len(tally.losses), place if stop else place + 1
+            if done > told:
                 # One transfer for all losses since the last: this is where the host waits for the device.
-                block = Steps(epoch, first + len(tally.losses), tuple(group.sum(torch.stack(pending)).tolist()))
+                block = Steps(epoch, first + told, tuple(group.sum(learner.losses[told:done]).tolist()))
                 tally.losses += block.losses
-                pending = []
                 watch.lap("compute")
                 yield block
                 watch.lap("recording")

@@ -18,22 +18,53 @@ from trainer.group import Group
 
 
 def make_optimizer(config: TrainConfig, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of `config`, in torch's fused form where there is one: one kernel instead of dozens a step."""
-    weights, lr, decay = list(weights), config.lr, config.weight_decay or 0.0
+    """The optimizer of `config`, in torch's fused form where there is one: one kernel instead of dozens a step.
+
+    For CUDA graphs all that it reads and changes is on the device, the learning rate included.
+    """
+    weights = list(weights)
+    made = _optimizer(config, weights)
+    if config.cuda_graphs:
+        for group in made.param_groups:
+            group["lr"] = torch.tensor(config.lr, dtype=torch.float32, device=weights[0].device)
+    return made
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """For the next step."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take up the `state_dict` of an optimizer of the same configuration.
+
+    Its state only: where that must lie (`fused`, `capturable`), this run may see otherwise than the one that saved it.
+    """
+    optimizer.load_state_dict({"state": state["state"], "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _optimizer(config: TrainConfig, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+    lr, decay, capturable = config.lr, config.weight_decay or 0.0, config.cuda_graphs
     match config.optimizer:
         case "adam":
-            return torch.optim.Adam(weights, lr=lr, weight_decay=decay, fused=True)
+            return torch.optim.Adam(weights, lr=lr, weight_decay=decay, fused=True, capturable=capturable)
         case "adamw":
             # The empty field means torch's own default, which is not 0 here.
             own = 0.01 if config.weight_decay is None else config.weight_decay
-            return torch.optim.AdamW(weights, lr=lr, weight_decay=own, fused=True)
+            return torch.optim.AdamW(weights, lr=lr, weight_decay=own, fused=True, capturable=capturable)
         case "sgd":
             nesterov = config.nesterov and config.momentum > 0
             return torch.optim.SGD(
                 weights, lr=lr, momentum=config.momentum, nesterov=nesterov, weight_decay=decay, fused=True
             )
         case "rmsprop":
-            return torch.optim.RMSprop(weights, lr=lr, weight_decay=decay)
+            # Of its two forms only this one leaves the learning rate on the device.
+            foreach = True if capturable else None
+            return torch.optim.RMSprop(weights, lr=lr, weight_decay=decay, capturable=capturable, foreach=foreach)
         case other:
             raise ConfigError({"optimizer": f"{other} is not known."})
 
@@ -57,7 +88,7 @@ class Objective:
         """
         total = self._sum(logits, targets.labels)
         weight = self._weight(targets.labels)
-        if targets.other is not None:
+        if targets.other is not None and targets.share is not None:
             total = torch.lerp(self._sum(logits, targets.other), total, targets.share)
             if weight is not None:
                 weight = torch.lerp(self._weights[targets.other].sum(), weight, targets.share)  # type: ignore[index]
@@ -99,12 +130,16 @@ class Average:
         self._decay = decay
         self._pairs = list(zip(average.parameters(), model.parameters(), strict=True))
         self._buffers = list(zip(average.buffers(), model.buffers(), strict=True))
+        self._share = torch.ones((), device=self._pairs[0][0].device)
+
+    def begin(self, step: int) -> None:
+        """Before step `step`, which counts from 0: how much of the new weights its average takes."""
+        self._share.fill_(1 - min(self._decay, (1 + step) / (10 + step)))
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """After step `step`, which counts from 0."""
-        decay = min(self._decay, (1 + step) / (10 + step))
+    def update(self) -> None:
+        """After the step."""
         for mean, weight in self._pairs:
-            mean.lerp_(weight, 1 - decay)
+            mean.lerp_(weight, self._share)
         for copied, buffer in self._buffers:
             copied.copy_(buffer)

@@ -30,6 +30,7 @@ def augmented(config: TrainConfig, data_dir: Path, *, images: int, draws: int) -
     rows = [pixels]
     for epoch in range(1, draws + 1):
         transform.start(epoch)
+        transform.draw()
         fed, _ = transform.for_training(pixels, labels)
         rows.append((fed * 255).round().clamp(0, 255).byte())
     return torch.stack(rows).permute(0, 1, 3, 4, 2).numpy()

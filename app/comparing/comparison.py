@@ -26,7 +26,7 @@ from trainer.config import OPTIONS
 
 COLORS, DASHES = 10, 5
 """Of the page's palette: fifty runs look different, and more are told apart by pointing at them."""
-NOT_A_CAUSE = {"seed", "device", "num_workers", "loading"}
+NOT_A_CAUSE = {"seed", "device", "num_workers", "loading", "cuda_graphs"}
 """Settings that are left out when it is asked which of them matter."""
 
 

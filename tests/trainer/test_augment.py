@@ -77,8 +77,10 @@ def test_erasing_blanks_one_rectangle_of_the_asked_share(images: Tensor):
 def test_mixup_blends_images_and_tells_both_labels(images: Tensor, labels: Tensor):
     transform = Transform(TrainConfig(mix="mixup", mix_alpha=1.0), CPU)
     transform.start(1)
+    transform.draw()
     x, targets = transform.for_training(images, labels)
     assert targets.other is not None
+    assert targets.share is not None
     assert 0 < targets.share < 1
     partner = (targets.other[:, None] == labels).int()
     assert (partner.sum(1) > 0).all()
@@ -90,9 +92,19 @@ def test_mixup_blends_images_and_tells_both_labels(images: Tensor, labels: Tenso
 def test_cutmix_takes_a_rectangle_and_the_true_share(images: Tensor):
     x, other = torch.zeros(4, 1, 28, 28), torch.ones(4, 1, 28, 28)
     for seed in range(50):
-        mixed, share = augment.cutmix(x, other, 0.6, np.random.default_rng(seed))
+        (top, height, left, width), share = augment.draw_rectangle(28, 0.6, np.random.default_rng(seed))
+        mixed = augment.cutmix(x, other, torch.tensor([top, height, left, width]))
+        assert mixed[:, :, top : top + height, left : left + width].all()
         assert mixed.mean().item() == pytest.approx(1 - share)
         assert torch.equal(x, torch.zeros_like(x))
+
+
+def test_a_share_and_what_is_left_of_it_are_exact_in_float32():
+    """What a tensor on the device holds is what Python computed, so a script with plain numbers trains the same."""
+    random = np.random.default_rng(0)
+    for share in [augment.draw_share(0.2, random) for _ in range(200)]:
+        kept = torch.tensor(share)
+        assert (kept.item(), (1 - kept).item()) == (share, 1 - share)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +116,11 @@ def test_the_same_seed_and_epoch_draw_the_same(images: Tensor, labels: Tensor, s
     def drawn(seed: int, epoch: int) -> Tensor:
         transform = Transform(TrainConfig(seed=seed, **settings), CPU)  # type: ignore[arg-type]
         transform.start(epoch)
-        return torch.cat([transform.for_training(images, labels)[0] for _ in range(2)])
+        batches = []
+        for _ in range(2):
+            transform.draw()
+            batches.append(transform.for_training(images, labels)[0])
+        return torch.cat(batches)
 
     assert torch.equal(drawn(3, 2), drawn(3, 2))
     assert not torch.equal(drawn(3, 2), drawn(3, 3))

@@ -112,7 +112,8 @@ def test_the_average_follows_its_formula():
     average, expected = Average(model, averaged, 0.5), model.weight.detach().clone()
     for step in range(20):
         model.weight.data.normal_()
-        average.update(step)
+        average.begin(step)
+        average.update()
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * model.weight.detach()
     torch.testing.assert_close(averaged.weight.detach(), expected)
@@ -147,7 +148,7 @@ def test_the_loss_of_mixed_labels_is_the_mix_of_both():
     first, second = torch.tensor([0, 1]), torch.tensor([2, 0])
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     objective = Objective(TrainConfig(), first.numpy(), 3, CPU)
-    loss, _ = objective(logits, Targets(first, second, 0.3), batch_size=2, group=Alone())
+    loss, _ = objective(logits, Targets(first, second, torch.tensor(0.3)), batch_size=2, group=Alone())
     expected = 0.3 * F.cross_entropy(logits, first) + 0.7 * F.cross_entropy(logits, second)
     torch.testing.assert_close(loss, expected)
 
