@@ -1,0 +1,135 @@
+"""What it costs the training that the loss of every step is recorded; a part of `make bench-trainer`.
+
+    python -m benchmarks.recording --device cuda
+
+Two trainings with the same settings take turns in one process, epoch by epoch, so that both see the same machine; which
+of them begins alternates. Of one the losses are read once a second and written to a database as a worker writes them;
+of the other they are read when the epoch is over, and not written. The first epoch of each is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.revision import ROOT
+from trainer import devices
+from trainer.config import TrainConfig
+from trainer.errors import TrainerError
+from trainer.events import EpochDone, Event, Started, Steps
+from trainer.group import Alone, Group
+from trainer.loop import follow, never
+
+Write = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Training seconds of an epoch with and without recording, and how many of the first went into the writing."""
+
+    recorded: float
+    bare: float
+    writing: float
+
+    @property
+    def cost(self) -> float:
+        """Share of the throughput that recording takes."""
+        return 1 - self.bare / self.recorded
+
+
+class Unread(Alone):
+    """One process that reads its losses at the end of an epoch only."""
+
+    def decide(self, step: int, *, stop: Callable[[], bool], read: Callable[[], bool]) -> tuple[bool, bool]:
+        return stop(), False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "data")
+    parser.add_argument("--pairs", type=int, default=5, help="counted epochs of each")
+    parser.add_argument("--train-size", type=int, help="training images; all 60,000 unless told")
+    parser.add_argument("--graphs", action="store_true", help="with CUDA graphs")
+    arguments = parser.parse_args()
+    if find_spec("sqlalchemy") is None:
+        sys.exit("What recording costs was not measured: it needs sqlalchemy, as the server does.")
+    config = TrainConfig(
+        device="cuda:0" if arguments.device == "cuda" else arguments.device,
+        cuda_graphs=arguments.graphs,
+        epochs=arguments.pairs + 1,
+        train_size=arguments.train_size,
+        loading="resident",
+    )
+    # On the disk that the checkout is on: a temporary folder may be in memory.
+    try:
+        with tempfile.TemporaryDirectory(dir=ROOT, prefix=".bench-") as folder:
+            print(sentence(measured(config, arguments.data_dir, Path(folder))))
+    except TrainerError as error:
+        sys.exit(str(error))
+
+
+def measured(config: TrainConfig, data_dir: Path, home: Path) -> list[Pair]:
+    pairs: list[Pair] = []
+    with recorder(config, home) as write:
+        recorded = epochs(config, data_dir, Alone(), write)
+        bare = epochs(config, data_dir, Unread(), lambda event: None)
+        for number in range(config.epochs):
+            if number % 2:
+                one, other = next(recorded), next(bare)
+            else:
+                other, one = next(bare), next(recorded)
+            pairs.append(Pair(one.train_seconds, other.train_seconds, one.timings.recording))
+    return pairs[1:]
+
+
+def epochs(config: TrainConfig, data_dir: Path, group: Group, write: Write) -> Iterator[EpochDone]:
+    device = devices.resolve(config.device)
+    for event in follow(config, device, group, data_dir=data_dir, run_dir=None, should_stop=never):
+        if isinstance(event, (Started, Steps, EpochDone)):
+            write(event)
+        if isinstance(event, EpochDone):
+            yield event
+
+
+@contextmanager
+def recorder(config: TrainConfig, home: Path) -> Iterator[Write]:
+    """Writes as a worker does: it waits for the disk at the end of an epoch, not at a block of losses."""
+    # Only here: where there is but torch, it shall say so in words.
+    from app import metrics, runs
+    from app.config import Settings
+    from app.schema import opened
+
+    with opened(Settings(home=home).database) as database:
+        with database.write() as session:
+            runs.submit(session, config, now=datetime.now(UTC))
+            held = runs.claim(session, "bench", now=datetime.now(UTC))
+            assert held is not None
+
+        def write(event: Event) -> None:
+            with database.write(durable=not isinstance(event, Steps)) as session:
+                metrics.record(session, held, event, now=datetime.now(UTC))
+
+        yield write
+
+
+def sentence(pairs: list[Pair]) -> str:
+    costs = sorted(pair.cost for pair in pairs)
+    writing = statistics.median(pair.writing / pair.recorded for pair in pairs)
+    return (
+        f"Reading and writing the loss of every step takes {statistics.median(costs):.2%} of the throughput: "
+        f"the median of {len(pairs)} pairs of epochs with and without, in turn ({costs[0]:.2%} – {costs[-1]:.2%}). "
+        f"By the trainer's own clock {writing:.3%} of the training time went into the writing."
+    )
+
+
+if __name__ == "__main__":
+    main()
