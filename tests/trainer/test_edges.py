@@ -97,6 +97,10 @@ def test_a_data_worker_that_is_killed_ends_the_run_in_words(data_dir: Path):
     children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     workers = [child for child in children if "forkserver" in " ".join(child.cmdline()) and not child.children()]
     assert workers
+    origin = workers[0].parent()
+    assert origin is not None
+    # They are forked from one process that has read torch, instead of each reading it for itself.
+    assert any("libtorch" in region.path for region in origin.memory_maps())
     os.kill(workers[-1].pid, signal.SIGKILL)
     with pytest.raises(DataError, match="A data worker ended unexpectedly"):
         for _ in events:
