@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -22,12 +23,14 @@ from trainer.ingest import Choices, Upload, convert
 from trainer.store import Store, export_npz
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from starlette.testclient import TestClient
 
     from app.config import Settings
+
+    Printed = Callable[[str, Path], list[tuple[str, ...]]]
 
 SMALL = {"train_size": 2048, "val_size": 1500, "epochs": 2, "batch_size": 128}
 EVERYTHING = {
@@ -38,14 +41,56 @@ EVERYTHING = {
 LINE = re.compile(r"epoch +(\d+)  training: loss (\S+), accuracy (\S+)  validation: loss (\S+), accuracy (\S+)  \S+ s")
 
 
-def printed_by(text: str, folder: Path, data_dir: Path) -> list[tuple[str, ...]]:
-    """What the script says of each epoch, run from a folder where there is no Fitroom."""
-    assert not re.search(r"^\s*(from|import) (trainer|app)\b", text, re.MULTILINE)
-    (folder / "run.py").write_text(text)
-    command = [sys.executable, "-I", "run.py", str(data_dir.resolve())]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return LINE.findall(done.stdout)
+FORKS = """
+import json, os, runpy, sys, traceback
+import numpy, pandas, torch, torchvision.datasets
+
+for line in sys.stdin:
+    folder, data = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        for number, name in ((1, "printed"), (2, "errors")):
+            os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY), number)
+        sys.argv = ["run.py", data]
+        status = 1
+        try:
+            runpy.run_path("run.py", run_name="__main__")
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""An interpreter that knows nothing of Fitroom, and reads torch once for all the scripts that it runs in forks."""
+
+
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-I", "-c", FORKS]
+    folder = tmp_path_factory.mktemp("interpreter")
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def printed_by(interpreter: subprocess.Popen[str], tmp_path: Path) -> Printed:
+    """What a script says of each epoch, run from a folder where there is no Fitroom."""
+
+    def printed(text: str, data_dir: Path) -> list[tuple[str, ...]]:
+        assert not re.search(r"^\s*(from|import) (trainer|app)\b", text, re.MULTILINE)
+        (tmp_path / "run.py").write_text(text)
+        assert interpreter.stdin is not None
+        assert interpreter.stdout is not None
+        interpreter.stdin.write(json.dumps([str(tmp_path), str(data_dir.resolve())]) + "\n")
+        interpreter.stdin.flush()
+        assert interpreter.stdout.readline() == "0\n", (tmp_path / "errors").read_text()
+        return LINE.findall((tmp_path / "printed").read_text())
+
+    return printed
 
 
 def recorded(client: TestClient, run_id: int) -> list[tuple[str, ...]]:
@@ -69,12 +114,12 @@ def recorded(client: TestClient, run_id: int) -> list[tuple[str, ...]]:
     ids=["tutorial", "float32", "everything", "dataloader", "mlp"],
 )
 def test_the_script_prints_the_runs_own_numbers(
-    client: TestClient, run_for_real: Callable[..., int], changes: dict[str, Any], tmp_path: Path, data_dir: Path
+    client: TestClient, run_for_real: Callable[..., int], changes: dict[str, Any], printed_by: Printed, data_dir: Path
 ):
     run_id = run_for_real(**SMALL | changes)
     answer = client.get(f"/api/v1/runs/{run_id}/script")
     assert answer.headers["content-disposition"] == f'attachment; filename="run{run_id}.py"'
-    assert printed_by(answer.text, tmp_path, data_dir) == recorded(client, run_id)
+    assert printed_by(answer.text, data_dir) == recorded(client, run_id)
 
 
 @pytest.mark.parametrize("with_validation", [True, False], ids=["two files", "one file"])
@@ -82,7 +127,7 @@ def test_the_script_reads_the_same_csv_files(
     client: TestClient,
     run_for_real: Callable[..., int],
     home_with_data: Settings,
-    tmp_path: Path,
+    printed_by: Printed,
     data_dir: Path,
     with_validation: bool,
 ):
@@ -97,11 +142,16 @@ def test_the_script_reads_the_same_csv_files(
                 rows.writerow([*image.ravel().tolist(), label])
     run_id = run_for_real(dataset="csv:own", epochs=2, batch_size=64)
     text = client.get(f"/api/v1/runs/{run_id}/script").text
-    assert printed_by(text, tmp_path, home_with_data.data_dir) == recorded(client, run_id)
+    assert printed_by(text, home_with_data.data_dir) == recorded(client, run_id)
 
 
 def test_the_script_reads_a_data_set_as_it_is_downloaded(
-    client: TestClient, run_for_real: Callable[..., int], home_with_data: Settings, tmp_path: Path, data_dir: Path
+    client: TestClient,
+    run_for_real: Callable[..., int],
+    home_with_data: Settings,
+    printed_by: Printed,
+    tmp_path: Path,
+    data_dir: Path,
 ):
     real = sources.load("fashion-mnist", "train", data_dir)
     store = Store(home_with_data.data_dir)
@@ -114,7 +164,7 @@ def test_the_script_reads_a_data_set_as_it_is_downloaded(
     text = client.get(f"/api/v1/runs/{run_id}/script").text
     with (tmp_path / kept.file).open("wb") as file:
         export_npz(kept, file)
-    assert printed_by(text, tmp_path, tmp_path) == recorded(client, run_id)
+    assert printed_by(text, tmp_path) == recorded(client, run_id)
 
 
 def test_before_the_run_starts_there_is_no_script(client: TestClient):

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from app.config import Settings
 
 
+@pytest.fixture(scope="module")
+def home_with_data(lasting_home: Settings) -> Settings:
+    return lasting_home
+
+
+@pytest.fixture(scope="module")
+def client(lasting_client: TestClient) -> TestClient:
+    return lasting_client
+
+
 def loaded(content: bytes) -> Any:
     return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
@@ -29,7 +39,7 @@ def test_the_onnx_file_says_of_every_image_what_the_run_said(
     client: TestClient, run_for_real: Callable[..., int], data_dir: Path, arch: str
 ):
     run_id = run_for_real(
-        **{"train_size": 256, "val_size": 200, "epochs": 1, "batch_size": 64, "precision": "float32"},
+        **{"train_size": 64, "val_size": 200, "epochs": 1, "batch_size": 32, "precision": "float32"},
         **{"normalize": True, "arch": arch, "ema_decay": 0.9},
     )
     answer = client.get(f"/api/v1/runs/{run_id}/onnx")
@@ -73,3 +83,4 @@ def test_weights_that_cannot_be_read_leave_nothing_behind(client: TestClient, tr
 def test_a_run_without_weights_has_no_onnx_file(client: TestClient):
     run_id = client.post("/api/v1/runs", json={}).json()["id"]
     assert client.get(f"/api/v1/runs/{run_id}/onnx").status_code == 404
+    client.delete(f"/api/v1/runs/{run_id}")

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from app.config import Settings
 
 
+@pytest.fixture(scope="module")
+def home_with_data(lasting_home: Settings) -> Settings:
+    return lasting_home
+
+
+@pytest.fixture(scope="module")
+def client(lasting_client: TestClient) -> TestClient:
+    return lasting_client
+
+
 def encoded(picture: Image.Image, kind: str = "png", **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
@@ -212,3 +222,4 @@ def test_a_run_without_weights_says_so(client: TestClient):
     run_id = client.post("/api/v1/runs", json={}).json()["id"]
     assert client.post(f"/api/v1/runs/{run_id}/predict", content=encoded(SMALL)).status_code == 404
     assert "Its weights come with the first epoch." in client.get(f"/runs/{run_id}/try").text
+    client.delete(f"/api/v1/runs/{run_id}")

@@ -101,7 +101,7 @@ def test_a_stop_takes_effect_at_the_next_step(data_dir: Path):
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_told_first(data_dir: Path):
     """A learning rate of 10 kills some networks and blows up others: one seed of a few is enough."""
-    outcomes = [until_it_diverges(seed, data_dir) for seed in range(4)]
+    outcomes = (until_it_diverges(seed, data_dir) for seed in range(4))
     losses, message = next((losses, message) for losses, message in outcomes if message)
     assert not all(math.isfinite(loss) for loss in losses)
     assert re.search(r"The loss became (NaN|infinite) in epoch 1, step \d+\. A learning rate lower than 10", message)
