@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 def test_the_fast_path_is_as_accurate_as_the_tutorials_script(run, data_dir: Path):  # noqa: ANN001
-    """A tenth of the images, three epochs, two seeds: seeds alone move this by one or two points."""
+    """A twentieth of the images, three epochs, two seeds: seeds alone move this by one or two points."""
     ours, theirs = [], []
     for seed in (0, 1):
-        script = Tutorial(data_dir, torch.device("cpu"), num_workers=0, seed=seed, train_size=6000, val_size=2000)
+        script = Tutorial(data_dir, torch.device("cpu"), num_workers=0, seed=seed, train_size=3000, val_size=1000)
         theirs.append([epoch.val_accuracy for epoch in script.epochs(3)][-1])
-        trained = run(train_size=6000, val_size=2000, batch_size=256, epochs=3, seed=seed)
+        trained = run(train_size=3000, val_size=1000, batch_size=256, epochs=3, seed=seed)
         ours.append(trained.epochs[-1].val_accuracy)
     assert statistics.mean(ours) > statistics.mean(theirs) - 0.03
-    assert min(ours) > 0.68
+    assert min(ours) > 0.65
 
 
 def test_every_preset_is_a_configuration_that_can_be_trained_with():
