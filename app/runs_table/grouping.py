@@ -23,6 +23,8 @@ from app.runs_table.listing import PAGE_SIZE, Query, Sort
 
 MOST_IDS = 1000
 """The runs of a larger group are not named, for comparing them."""
+_ROUNDING = 1e-12
+"""Of a sum of squares: what of it may be no spread, but how floating-point numbers add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,8 @@ def _figures(column: Column) -> list[ColumnElement[Any]]:
     if not column.is_measured:
         return [low, high]
     ends = {"higher": [high], "lower": [low]}.get(column.better, [])
-    mean, squares = func.avg(sql).label(f"{key}_mean"), func.sum(sql * sql).label(f"{key}_squares")
+    # Whole numbers would be summed as such, and of a network's parameters the squares go beyond 64 bits.
+    mean, squares = func.avg(sql).label(f"{key}_mean"), func.sum(1.0 * sql * sql).label(f"{key}_squares")
     return [func.count(sql).label(f"{key}_count"), mean, squares, *ends]
 
 
@@ -153,8 +156,15 @@ def _summary(column: Column, row: Row[Any]) -> Summary:
     if not column.is_measured:
         return Summary(low=low, high=high)
     count, mean, squares = (getattr(row, f"{column.key}_{name}") for name in ("count", "mean", "squares"))
-    spread = math.sqrt(max(0.0, squares - count * mean * mean) / (count - 1)) if count > 1 else None
-    return Summary(mean=mean, spread=spread, best={"higher": high, "lower": low}.get(column.better))
+    best = {"higher": high, "lower": low}.get(column.better)
+    return Summary(mean=mean, spread=_spread(count, mean, squares), best=best)
+
+
+def _spread(count: int, mean: float, squares: float) -> float | None:
+    if count < 2:
+        return None
+    beyond = squares - count * mean * mean
+    return math.sqrt(beyond / (count - 1)) if beyond > squares * _ROUNDING else 0.0
 
 
 def _filter(query: Query, value: Any) -> str:

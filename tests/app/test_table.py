@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from html import unescape
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -10,18 +11,20 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from starlette.testclient import TestClient
 
+from app import runs
 from app.config import Settings
+from app.db import Database
 from app.main import create_app
 from app.runs_table import grouping, layout, listing
 from app.runs_table.columns import COLUMNS
 from app.runs_table.layout import Layout
-from tests.app.listing_store import filled
+from app.schema import migrate
+from tests.app.listing_store import add, filled
 from tests.conftest import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from app.db import Database
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,28 @@ def test_groups_are_ordered_by_their_means_and_say_what_differs(client: TestClie
     assert '0.1<div class="more">to 0.2</div>' in page
     assert groups(client.get("/runs?group=created&filter=lr+<+0.3").text) == ["2026-01-02"]
     assert groups(client.get("/runs?group=momentum").text) == ["No momentum"]
+
+
+def test_networks_whose_sizes_squared_go_beyond_64_bits_have_a_mean_and_no_spread_that_is_only_rounding(
+    clock: FakeClock, tmp_path: Path
+):
+    migrate(tmp_path / "large.db")
+    with closing(Database(tmp_path / "large.db")) as db:
+        for parameters, network in ((1_079_000_001, "mlp"), (3_000_000_000, "net"), (4_000_000_000, "net")):
+            for _ in range(11 if network == "mlp" else 1):
+                started_with(db, clock, parameters, network)
+        with db.read() as session:
+            query = listing.Query.of(group="arch", sort="arch")
+            mlp, net = grouping.page(session, query, [COLUMNS["parameters"]], 2, now=clock())
+    found = mlp.summaries["parameters"]
+    assert (found.mean, found.spread) == (1_079_000_001, 0)
+    assert net.summaries["parameters"].spread == pytest.approx(1e9 / 2**0.5)
+
+
+def started_with(db: Database, clock: FakeClock, parameters: int, network: str) -> None:
+    run_id = add(db, clock, "large", arch=network)
+    with db.write() as session:
+        runs.get(session, run_id).facts = {"parameters": parameters}
 
 
 @pytest.mark.parametrize("group", [*COLUMNS, listing.BY_TAG])
