@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import metrics
+from app.metrics import StepSeries
 from app.models import Change, Epoch, Run, Status
 from app.runs_table import labels
 from app.schemas import EpochOut, RunOut, StepsOut
@@ -46,11 +47,15 @@ def of_run(session: Session, run_id: int, after: int, *, now: datetime) -> Batch
         end = changes[-1].id if changes else after
         return Batch([StreamEvent(end, "deleted", {})], end, more=False, over=True)
     last_status = max((change.id for change in changes if change.kind == "status"), default=0)
+    told = _Told(
+        RunOut.of(run, now=now) if last_status else None,
+        metrics.epochs_at(session, run_id, _refs(changes, "epoch")),
+        metrics.blocks_at(session, run_id, _refs(changes, "steps")),
+    )
     events = [
         StreamEvent(change.id, change.kind, data)
         for change in changes
-        if (change.kind != "status" or change.id == last_status)
-        and (data := _data(session, change, run, now)) is not None
+        if (change.kind != "status" or change.id == last_status) and (data := told.data(change)) is not None
     ]
     more = len(changes) == BATCH
     return Batch(events, changes[-1].id if changes else after, more, Status(run.status).over and not more)
@@ -76,18 +81,28 @@ def _table_event(change: Change, run: Run | None, now: datetime) -> StreamEvent:
     return StreamEvent(change.id, "run", {"run": shown})
 
 
-def _data(session: Session, change: Change, run: Run, now: datetime) -> dict[str, Any] | None:
-    """None when what the change points at has been replaced since: the replacement has its own change."""
-    match change.kind:
-        case "status":
-            return {"run": RunOut.of(run, now=now)}
-        case "log":
-            return metrics.log_line(change)
-        case "epoch":
-            row = session.get(Epoch, (run.id, change.ref))
-            return EpochOut.model_validate(row).model_dump() if row else None
-        case "steps" if change.ref is not None:
-            block = metrics.step_block(session, run.id, change.ref)
-            return StepsOut.model_validate(block).model_dump() if block else None
-        case _:
-            return None
+def _refs(changes: Sequence[Change], kind: str) -> list[int]:
+    return [change.ref for change in changes if change.kind == kind and change.ref is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a batch of one run's changes points at, as it is now."""
+
+    run: RunOut | None
+    epochs: dict[int, Epoch]
+    blocks: dict[int, StepSeries]
+
+    def data(self, change: Change) -> dict[str, Any] | None:
+        """None when what the change points at has been replaced since: the replacement has its own change."""
+        match change.kind:
+            case "status":
+                return {"run": self.run}
+            case "log":
+                return metrics.log_line(change)
+            case "epoch" if change.ref in self.epochs:
+                return EpochOut.model_validate(self.epochs[change.ref]).model_dump()
+            case "steps" if change.ref in self.blocks:
+                return StepsOut.model_validate(self.blocks[change.ref]).model_dump()
+            case _:
+                return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from app.models import Change, Epoch, EpochPredictions, StepBlock
 from app.recording import LOSSES
 
 _UINT16 = np.dtype("<u2")
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,31 @@ def changes_after(
     return session.scalars(query.order_by(Change.id).limit(limit)).all()
 
 
-def step_block(session: Session, run_id: int, first_step: int) -> StepSeries | None:
-    row = session.get(StepBlock, (run_id, first_step))
-    return None if row is None else _decode_block(row)
+def epochs_at(session: Session, run_id: int, numbers: Sequence[int]) -> dict[int, Epoch]:
+    """Those of the epochs that there are, by number."""
+    rows = session.scalars(select(Epoch).where(Epoch.run_id == run_id, Epoch.epoch.in_(numbers)))
+    return {row.epoch: row for row in rows}
+
+
+def blocks_at(session: Session, run_id: int, first_steps: Sequence[int]) -> dict[int, StepSeries]:
+    """Those of the blocks that there are, by first step."""
+    rows = session.scalars(select(StepBlock).where(StepBlock.run_id == run_id, StepBlock.first_step.in_(first_steps)))
+    return {row.first_step: _decode_block(row) for row in rows}
 
 
 def _decode_block(row: StepBlock) -> StepSeries:
-    losses = np.frombuffer(row.losses, LOSSES)
-    # Six digits are what float32 holds; more would only be noise on the wire.
-    return StepSeries(row.epoch, row.first_step, row.attempt, [_finite(float(f"{loss:.6g}")) for loss in losses])
+    losses = np.frombuffer(row.losses, LOSSES).astype(np.float64)
+    finite = np.isfinite(losses)
+    told: list[float | None] = _six_digits(np.where(finite, losses, 0)).tolist()
+    for place in np.flatnonzero(~finite):
+        told[place] = None
+    return StepSeries(row.epoch, row.first_step, row.attempt, told)
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _six_digits(values: Floats) -> Floats:
+    """Six digits are what float32 holds; more would only be noise on the wire."""
+    size = np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values)))
+    # Dividing by a whole power of ten gives the number nearest to the decimal one, which multiplying by 0.1 does not.
+    up, down = 10.0 ** np.maximum(5 - size, 0), 10.0 ** np.maximum(size - 5, 0)
+    rounded: Floats = np.round(values / down * up) / up * down
+    return rounded

@@ -30,6 +30,9 @@ from trainer.events import CheckpointFailed, CheckpointSaved, EpochDone, Event, 
 LOSSES = np.dtype("<f4")
 KEPT_WHOLE, KEPT_NEWEST = 200, 50
 """Epochs: up to how many all predictions are kept, and how many of the newest of a longer run are."""
+_MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_TRIED_AGAIN = "Training goes on, and it is tried again after the next epoch."
+_NOT_KEPT = "It was the last epoch, so its state is not kept."
 
 
 def tell(db: Database, held: Claim, event: Event, *, now: datetime) -> None:
@@ -64,10 +67,6 @@ def record(session: Session, held: Claim, event: Event, *, now: datetime) -> Non
             runs.log(session, held.run_id, f"{event.message} {what_next}", now=now, level="warning")
         case Finished():
             pass  # how a run ended is its status: app.runs
-
-
-_TRIED_AGAIN = "Training goes on, and it is tried again after the next epoch."
-_NOT_KEPT = "It was the last epoch, so its state is not kept."
 
 
 def _describe_start(event: Started) -> str:
@@ -205,9 +204,6 @@ def _note(
     """Append to the journal that live pages follow."""
     note = {"id": None, "run_id": held.run_id, "kind": kind, "ref": ref, "data": data, "at": at}
     connection.execute(_PUT_NOTE, note)
-
-
-_MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def _finite(value: float) -> float | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import event as hooks
 from sqlalchemy import select
 
 from app import journal, metrics, recording, runs
@@ -17,6 +19,8 @@ from trainer.config import TrainConfig
 from trainer.events import CheckpointFailed, CheckpointSaved
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from app.db import Database
     from tests.conftest import FakeClock
     from trainer.events import Event
@@ -156,6 +160,35 @@ def test_the_tables_stream_names_each_changed_run_once(db: Database, clock: Fake
         ("run", None),
         ("deleted", gone),
     ]
+
+
+def test_what_was_missed_is_read_in_as_many_statements_however_much_it_is(db: Database, clock: FakeClock, held: Claim):
+    record(db, clock, held, factories.started())
+    counts = []
+    for number in range(1, 21):
+        record(db, clock, held, factories.steps(number, 0, 0.9, 0.8), factories.epoch(number))
+        with db.read() as session, counted(db) as statements:
+            kinds = [event.kind for event in journal.of_run(session, held.run_id, 0, now=clock()).events]
+        assert kinds.count("epoch") == kinds.count("steps") == number
+        counts.append(len(statements))
+    assert set(counts) == {counts[0]}
+
+
+@contextmanager
+def counted(db: Database) -> Iterator[list[str]]:
+    """The statements of reading connections."""
+    seen: list[str] = []
+    listener = lambda _c, _u, statement, *_: seen.append(statement)  # noqa: E731
+    hooks.listen(db._readers, "before_cursor_execute", listener)
+    yield seen
+    hooks.remove(db._readers, "before_cursor_execute", listener)
+
+
+def test_losses_are_told_with_the_six_digits_that_they_have(db: Database, clock: FakeClock, held: Claim):
+    losses = [2.302585, 0.1, 0.0, -1.5, 123456.0, 1234567.0, 1.23457e20, 1e-7, 0.000123457]
+    record(db, clock, held, factories.steps(1, 0, *losses))
+    ((_, told),) = all_steps(db, held.run_id)
+    assert told == [2.30258, *losses[1:5], 1234570.0, *losses[6:]]
 
 
 def test_small_blocks_do_not_stay_in_the_journal(db: Database, clock: FakeClock, held: Claim):
