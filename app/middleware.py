@@ -93,9 +93,6 @@ class BodyLimit:
         await self.app(scope, counted, send)
 
 
-VENDORS = ("application/vnd.apache.parquet", "application/vnd.fitroom.curves")
-
-
 class Compressed(GZipMiddleware):
     """Pages, JSON, scripts and tables go out compressed; streams of events stay streams, packed numbers as they are."""
 

@@ -11,6 +11,7 @@ from app.comparing import comparison, curves, outcomes, selection
 from app.comparing.curves import Window
 from app.comparing.outcomes import OUTCOMES
 from app.forms import FormError
+from app.routes.asked import Parts
 from app.runs_table import listing
 from app.schemas import Problem
 from app.state import Shared
@@ -25,17 +26,17 @@ router = APIRouter(
 
 def chosen(
     shared: Shared,
-    runs: Annotated[list[str] | None, Query(description="Numbers and ranges of runs, as 3,5,10-20.")] = None,
-    status: Annotated[str, Query(description="Without `runs`: those that the table would show with this.")] = "",
-    q: str = "",
-    filter: str = "",
-    sort: str = "",
-    archived: str = "",
+    parts: Parts,
+    runs: Annotated[
+        list[str] | None,
+        Query(description="Numbers and ranges of runs, as 3,5,10-20; left out: those that the table would show."),
+    ] = None,
 ) -> list[int]:
     """The runs named, or those that the table finds, at most `selection.MOST` of them in its order."""
-    if runs is not None or not (status or q or filter or archived):
+    narrowed = any(part for name, part in parts.items() if name != "sort")
+    if runs is not None or not narrowed:
         return selection.ids(runs or [])
-    query = listing.Query.of(status=status, q=q, filter=filter, sort=sort, archived=archived)
+    query = listing.Query.of(**parts, page=1)
     with shared.db.read() as session:
         return list(listing.ids(session, query, now=shared.clock(), limit=selection.MOST))
 

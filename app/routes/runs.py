@@ -15,6 +15,7 @@ from app.comparing import selection
 from app.forms import FormError
 from app.guarding.access import Who
 from app.pages import templates
+from app.routes.asked import Lenient
 from app.runs_table import bulk, columns, filters, listing, table, views
 from app.runs_table.layout import Layout
 from app.runs_table.listing import QueryError
@@ -26,25 +27,6 @@ router = APIRouter(include_in_schema=False)
 COLUMNS_COOKIE = "fitroom-columns"
 A_YEAR_S = 365 * 24 * 3600
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~", "!~", "in", "is empty", "is not empty")
-
-
-def _lenient(
-    status: str = "",
-    q: str = "",
-    filter: str = "",
-    sort: str = "",
-    archived: str = "",
-    page: int = 1,
-    group: str = "",
-    cols: str = "",
-) -> tuple[listing.Query, dict[str, str]]:
-    return listing.Query.lenient(
-        status=status, q=q, filter=filter, sort=sort, archived=archived, page=page, group=group, cols=cols
-    )
-
-
-Lenient = Annotated[tuple[listing.Query, dict[str, str]], Depends(_lenient)]
-"""The query, and what of the address could not be read."""
 
 
 @router.get("/runs")
