@@ -157,6 +157,8 @@ class RunsOut(BaseModel):
 class ManyIn(BaseModel):
     """One thing to do to many runs."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"action": "archive", "runs": [3, 5]}})
+
     action: str = Field(description="cancel, again, tag, untag, star, unstar, archive, unarchive or delete.")
     runs: list[Annotated[int, Field(gt=0, lt=2**63)]] = Field([], description="Their numbers.")
     address: str | None = Field(

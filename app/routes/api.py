@@ -12,12 +12,11 @@ from app.actions import JsonObject, body_of, checked, submit
 from app.comparing import curves
 from app.guarding.access import Who
 from app.looking import evaluation, images, networks, preview, script, takeaway, tryout
+from app.routes import bodies
 from app.routes.asked import Asked
 from app.runs_table import bulk, listing, views
 from app.schemas import EpochOut, ManyIn, MetricsOut, PresetOut, Problem, RunOut, RunsOut, StepsOut, ViewIn, ViewOut
 from app.state import Shared, State
-from trainer.config import OPTIONS
-from trainer.options import Option
 from trainer.presets import PRESETS
 
 router = APIRouter(
@@ -37,50 +36,7 @@ async def _content(request: Request) -> bytes:
 Content = Annotated[bytes, Depends(_content)]
 
 
-def _json_schema(option: Option) -> dict[str, Any]:
-    kind = {"integer": "integer", "number": "number", "boolean": "boolean"}.get(option.kind, "string")
-    schema: dict[str, Any] = {
-        "type": [kind, "null"] if option.optional else kind,
-        "title": option.label,
-        "description": option.help,
-        "default": option.default,
-        "minimum": option.minimum,
-        "maximum": option.maximum,
-        "exclusiveMinimum": option.above,
-        "exclusiveMaximum": option.below,
-        "enum": [value for value, _ in option.choices] or None,
-    }
-    return {name: value for name, value in schema.items() if value is not None}
-
-
-_ABOUT: dict[str, Any] = {
-    "name": {"type": "string", "maxLength": forms.NAME_LENGTH},
-    "notes": {"type": "string", "maxLength": forms.NOTES_LENGTH},
-    "tags": {
-        "type": "array",
-        "items": {"type": "string", "maxLength": forms.TAG_LENGTH},
-        "maxItems": forms.TAGS,
-    },
-}
-
-
-def _body(properties: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    schema = {"type": "object", "additionalProperties": False, "properties": properties}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
-
-
-_SUBMISSION = _body(
-    _ABOUT
-    | {"preset": {"enum": list(PRESETS), "description": "Settings to start from; others beside it win."}}
-    | {option.name: _json_schema(option) for option in OPTIONS.values()},
-    {"name": "first try", "epochs": 3, "lr": 0.001},
-)
-_EDIT = _body(
-    _ABOUT | {name: {"type": "boolean"} for name in ("starred", "archived")}, {"tags": ["sweep"], "starred": True}
-)
-
-
-@router.post("/runs", status_code=201, openapi_extra=_SUBMISSION)
+@router.post("/runs", status_code=201, openapi_extra=bodies.SUBMISSION)
 def submit_run(values: JsonObject, response: Response, shared: Shared, who: Who) -> RunOut:
     """Queue a run. Fields left out take the tutorial's defaults; errors come back by field."""
     run = submit(shared, values, who)
@@ -88,23 +44,15 @@ def submit_run(values: JsonObject, response: Response, shared: Shared, who: Who)
     return run
 
 
-@router.post("/network", openapi_extra=_SUBMISSION)
+@router.post("/network", openapi_extra=bodies.SUBMISSION)
 def describe_network(values: JsonObject, shared: Shared) -> networks.NetworkOut:
     """The layers, parameters and operations of the network that these settings would train."""
     return networks.describe(shared, forms.parse(values).config)
 
 
-_SETTINGS_IN_QUERY = {
-    "parameters": [
-        {"name": option.name, "in": "query", "required": False, "schema": _json_schema(option)}
-        for option in OPTIONS.values()
-    ]
-}
-
-
 @router.get(
     "/augmented.png",
-    openapi_extra=_SETTINGS_IN_QUERY,
+    openapi_extra=bodies.SETTINGS_IN_QUERY,
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}},
 )
@@ -268,7 +216,7 @@ def cancel_run(run_id: int, shared: Shared, who: Who) -> RunOut:
     return actions.cancel(shared, run_id, who)
 
 
-@router.patch("/runs/{run_id}", openapi_extra=_EDIT)
+@router.patch("/runs/{run_id}", openapi_extra=bodies.EDIT)
 def edit_run(run_id: int, values: JsonObject, shared: Shared, who: Who) -> RunOut:
     """Change what people write on a run: `name`, `notes`, `tags`, `starred`, `archived`; what is left out stays."""
     return actions.edit(shared, run_id, values, who)

@@ -72,11 +72,12 @@ def test_the_examples_of_asking_are_answered(client: TestClient):
     assert asked >= 7
 
 
-def test_the_example_of_a_submission_queues_a_run(client: TestClient):
-    (text,) = re.findall(r"<code>(curl -X POST [^<]*/api/v1/runs)</code>", client.get("/api").text)
+@pytest.mark.parametrize(("path", "status"), [("/api/v1/runs", 201), ("/api/v1/runs/bulk", 200)])
+def test_the_example_of_a_body_is_taken_as_it_stands(client: TestClient, path: str, status: int):
+    (text,) = re.findall(rf"<code>(curl -X POST [^<]*{path})</code>", client.get("/api").text)
     words = shlex.split(unescape(text))
     body = json.loads(words[words.index("-d") + 1])
-    assert client.post("/api/v1/runs", json=body).status_code == 201
+    assert client.post(path, json=body).status_code == status
 
 
 @pytest.mark.parametrize(
