@@ -104,7 +104,7 @@ def epochs(config: TrainConfig, data_dir: Path, group: Group, write: Write) -> I
 def recorder(config: TrainConfig, home: Path) -> Iterator[Write]:
     """Writes as a worker does: it waits for the disk at the end of an epoch, not at a block of losses."""
     # Only here: where there is but torch, it shall say so in words.
-    from app import metrics, runs
+    from app import recording, runs
     from app.config import Settings
     from app.schema import opened
 
@@ -116,7 +116,7 @@ def recorder(config: TrainConfig, home: Path) -> Iterator[Write]:
 
         def write(event: Event) -> None:
             with database.write(durable=not isinstance(event, Steps)) as session:
-                metrics.record(session, held, event, now=datetime.now(UTC))
+                recording.record(session, held, event, now=datetime.now(UTC))
 
         yield write
 
