@@ -41,6 +41,8 @@ def addresses() -> list[str]:
     found = [{"sort": sort} for sort in SORTS]
     found += [{"filter": text, "sort": "-best_val_accuracy"} for text in FILTERS]
     found += [{"group": group} for group in GROUPS] + [{"group": "config_key", "sort": "-best_val_accuracy"}]
+    found += [{"fold": "off", "sort": sort} for sort in ("", "-best_val_accuracy", "lr,-best_val_accuracy")]
+    found += [{"fold": "off", "filter": FILTERS[0], "sort": "-best_val_accuracy"}, {"status": "finished"}]
     found += [{"q": "resnet adam"}, {"page": "20"}, {"archived": "all", "sort": "val_loss"}]
     return [
         "/runs?" + "&".join(f"{name}={value.replace(' ', '+')}" for name, value in parts.items()) for parts in found

@@ -66,7 +66,7 @@ def make_runs(server: Server) -> dict[str, str]:
     fitroom(server.home, "user", "add", user, typed="a long enough password\n")
     return {
         "runs": "/runs",
-        "runs-folded": "/runs?group=config_key&cols=name,status,lr,epochs,best_val_accuracy,val_loss,duration_s",
+        "runs-grouped": "/runs?group=config_key&cols=name,status,lr,epochs,best_val_accuracy,val_loss,duration_s",
         "runs-filtered": "/runs?filter=lr+%3C+0.01+and+tag+in+(baseline,+lr)&sort=-best_val_accuracy,lr",
         "edit": f"/runs/{first}/edit",
         "new": "/runs/new",

@@ -25,6 +25,7 @@ from app.state import Shared, State
 router = APIRouter(include_in_schema=False)
 
 COLUMNS_COOKIE = "fitroom-columns"
+FOLD_COOKIE = "fitroom-fold"
 A_YEAR_S = 365 * 24 * 3600
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~", "!~", "in", "is empty", "is not empty")
 
@@ -33,15 +34,16 @@ OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~", "!~", "in", "is empty", "is n
 def show_runs(request: Request, asked: Lenient, shared: Shared) -> Response:
     query, errors = asked
     layout = _layout(request, query)
-    context = _table(shared, query, layout) | {
+    fold = _folds(request, query)
+    context = _table(shared, query, layout, fold) | {
         "nav": "runs",
         "errors": errors,
         "typed": request.query_params.get("filter", ""),
         "offered": table.offered(),
         "operators": OPERATORS,
         "choices": {key: [word for word, _ in column.choices] for key, column in columns.COLUMNS.items()},
-        "files_url": lambda kind: query.url(f"/api/v1/runs.{kind}", page=1, group="", cols=""),
-        "share_url": query.url(cols=str(layout), page=1),
+        "files_url": lambda kind: query.url(f"/api/v1/runs.{kind}", page=1, group="", cols="", fold=""),
+        "share_url": query.url(cols=str(layout), page=1, fold="" if query.group else "on" if fold else "off"),
         "actions": bulk.ACTIONS,
     }
     with shared.db.read() as session:
@@ -53,7 +55,7 @@ def show_runs(request: Request, asked: Lenient, shared: Shared) -> Response:
 def show_rows(request: Request, asked: Lenient, shared: Shared) -> Response:
     """The table's rows alone, for a page that has heard of new ones."""
     query, _ = asked
-    context = _table(shared, query, _layout(request, query))
+    context = _table(shared, query, _layout(request, query), _folds(request, query))
     headers = {"Fitroom-Counts": json.dumps(context["counts"])}
     return templates.TemplateResponse(request, "partials/run_rows.html", context, headers=headers)
 
@@ -73,6 +75,21 @@ def choose_columns(
         answer.set_cookie(COLUMNS_COOKIE, quote(str(layout)), max_age=A_YEAR_S, samesite="lax")
     else:
         answer.delete_cookie(COLUMNS_COOKIE)
+    return answer
+
+
+@router.get("/runs/fold")
+def choose_folding(
+    fold: Annotated[str, Query(pattern="^(on)?$")] = "",
+    address: Annotated[str, Query(max_length=8000)] = "",
+) -> Response:
+    """Remember in this browser whether the seeds of one configuration are one row; the address says it too."""
+    query = _query_at(address)
+    answer = RedirectResponse(query.url(fold="" if fold else "off", page=1), 303)
+    if fold:
+        answer.delete_cookie(FOLD_COOKIE)
+    else:
+        answer.set_cookie(FOLD_COOKIE, "off", max_age=A_YEAR_S, samesite="lax")
     return answer
 
 
@@ -97,26 +114,28 @@ def _words(operator: str, value: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",")) if operator == "in" else (value.strip(),)
 
 
-async def _many(request: Request) -> tuple[list[int], dict[str, str]]:
-    """The ticked runs, and the other fields of the form."""
+async def _many(request: Request) -> tuple[list[str], dict[str, str]]:
+    """The ticked runs, those of folded seeds as `1-3,7`, and the other fields of the form."""
     async with request.form(max_files=0, max_fields=bulk.MOST + 20) as form:
         ticked = [str(value) for value in form.getlist("runs")]
         fields = {name: value for name, value in form.items() if name != "runs" and isinstance(value, str)}
-    if not all(value.isascii() and value.isdigit() and len(value) < 19 for value in ticked):
-        raise HTTPException(422, "A run is named by its number.")
-    return [int(value) for value in ticked], fields
+    return ticked, fields
 
 
 @router.post("/runs/bulk")
 def do_to_many(
-    request: Request, shared: Shared, who: Who, posted: Annotated[tuple[list[int], dict[str, str]], Depends(_many)]
+    request: Request, shared: Shared, who: Who, posted: Annotated[tuple[list[str], dict[str, str]], Depends(_many)]
 ) -> Response:
     """What a person does to the ticked runs, and a page on how it went; what cannot be undone is asked first."""
-    ticked, fields = posted
+    boxes, fields = posted
     name, back = fields.get("action", ""), _query_at(fields.get("address", "")).url()
-    if fields.pop("all", ""):
-        ticked = bulk.matching(shared, fields.get("address", ""))
-    context: dict[str, Any] = {"nav": "runs", "back": back, "action": name, "fields": fields}
+    context: dict[str, Any] = {"nav": "runs", "back": back, "action": name, "names": {}, "ticked": []}
+    try:
+        whole = fields.pop("all", "")
+        ticked = bulk.matching(shared, fields.get("address", "")) if whole else selection.ids(boxes)
+    except FormError as error:
+        return _refused(request, context | {"fields": fields}, error)
+    context["fields"] = fields
     with shared.db.read() as session:
         names = {run.id: run.name for run in listing.by_ids(session, ticked[: bulk.MOST])}
     context |= {"names": names, "ticked": ticked}
@@ -125,8 +144,12 @@ def do_to_many(
     try:
         outcome = bulk.apply(shared, name, ticked, who, tag=fields.get("tag", ""))
     except FormError as error:
-        return templates.TemplateResponse(request, "bulk.html", context | {"errors": error.errors}, status_code=422)
+        return _refused(request, context, error)
     return templates.TemplateResponse(request, "bulk.html", context | {"outcome": outcome})
+
+
+def _refused(request: Request, context: dict[str, Any], error: FormError) -> Response:
+    return templates.TemplateResponse(request, "bulk.html", context | {"errors": error.errors}, status_code=422)
 
 
 @router.get("/runs/compare")
@@ -185,9 +208,14 @@ def _layout(request: Request, query: listing.Query) -> Layout:
     return Layout.of(query.cols or unquote(request.cookies.get(COLUMNS_COOKIE, ""))[: listing.LONGEST_COLS])
 
 
-def _table(shared: State, query: listing.Query, layout: Layout) -> dict[str, Any]:
+def _folds(request: Request, query: listing.Query) -> bool:
+    """What the address says, else what this browser remembers, else yes."""
+    return (query.fold or request.cookies.get(FOLD_COOKIE, "on")) != "off"
+
+
+def _table(shared: State, query: listing.Query, layout: Layout, fold: bool) -> dict[str, Any]:
     with shared.db.read() as session:
-        return table.page(session, query, layout, now=shared.clock())
+        return table.page(session, query, layout, fold=fold, now=shared.clock())
 
 
 def _query_at(address: str) -> listing.Query:

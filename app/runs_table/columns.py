@@ -17,6 +17,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, case
 
 from app.models import SOURCES, Status
+from app.runs_table import folds
 from app.runs_table.listed import listed
 from app.schemas import RunOut
 from trainer import sources
@@ -56,6 +57,12 @@ class Column:
     def is_measured(self) -> bool:
         """Whether a mean of it says something."""
         return self.kind == "number" and not self.is_setting and self.key != "id"
+
+    @property
+    def folded(self) -> ColumnElement[Any]:
+        """Of the run that stands for its seeds: their mean, or its own value."""
+        found: ColumnElement[Any] | None = listed.c.get(folds.shown(self.key))
+        return self.sql if found is None else found
 
     @property
     def is_result(self) -> bool:

@@ -1,26 +1,29 @@
 """Runs folded by a column: how many, their mean, spread and best. `config_key` folds the seeds of one configuration.
 
 A few statements, however many runs there are. Where there are more groups than a page shows, one finds which they are
-and in which order, so that only their runs are gone through.
+and in which order, so that only their runs are gone through. In the means of seeds count only those that `folds` says.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Row, Select, UnaryExpression, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, FunctionElement, Row, Select, UnaryExpression, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.models import Tag
-from app.runs_table import columns, filters, listing
+from app.runs_table import columns, filters, folds, listing
 from app.runs_table.columns import Column
 from app.runs_table.listed import listed
 from app.runs_table.listing import PAGE_SIZE, Query, Sort
 
+SEEDS = "config_key"
+"""The column of which each group is the seeds of one configuration."""
 MOST_IDS = 1000
 """The runs of a larger group are not named, for comparing them."""
 _ROUNDING = 1e-12
@@ -62,7 +65,7 @@ class Group:
 def page(session: Session, query: Query, shown: Sequence[Column], groups: int, *, now: datetime) -> list[Group]:
     """The groups of the query's page, of so many `groups` in all, each with a summary of the columns `shown`."""
     key = _key(query)
-    figures = [figure for column in shown for figure in _figures(column)]
+    figures = [figure for column in shown for figure in figures_of(column, _counted(query))]
     summed = select(key.label("key"), func.count().label("runs"), func.max(listed.c.run_id).label("newest"), *figures)
     summed = _of(summed, query, now)
     if groups > PAGE_SIZE:
@@ -130,28 +133,54 @@ def _sorted_by(sort: Sort, query: Query, key: ColumnElement[Any]) -> ColumnEleme
     if sort.key == "created_at":
         return func.max(listed.c.run_id)  # the newest run, which an index knows
     if column.kind == "number":
-        return func.avg(column.sql)
+        return _counted(query)(func.avg(column.sql))
     return func.max(column.sql) if sort.descending else func.min(column.sql)
 
 
-def _figures(column: Column) -> list[ColumnElement[Any]]:
-    """Only what `_summary` needs: over ten thousand runs each of them counts."""
-    sql, key = column.sql, column.key
-    low, high = func.min(sql).label(f"{key}_low"), func.max(sql).label(f"{key}_high")
+Counted = Callable[[FunctionElement[Any]], ColumnElement[Any]]
+
+
+def all_runs(aggregate: FunctionElement[Any]) -> ColumnElement[Any]:
+    return aggregate
+
+
+def seeds(aggregate: FunctionElement[Any]) -> ColumnElement[Any]:
+    """Over those seeds that count (`folds`)."""
+    return func.coalesce(*(aggregate.filter(listed.c.status == status) for status in folds.COUNTED))
+
+
+def _counted(query: Query) -> Counted:
+    return seeds if query.group == SEEDS else all_runs
+
+
+def figures_of(column: Column, counted: Counted) -> list[ColumnElement[Any]]:
+    """Only what `summary_of` needs: over ten thousand runs each of them counts."""
+    return _figures(column.key, counted)
+
+
+@cache
+def _figures(key: str, counted: Counted) -> list[ColumnElement[Any]]:
+    column = columns.COLUMNS[key]
+    sql = column.sql
+    low, high = func.min(sql), func.max(sql)
     if not column.is_measured:
-        return [low, high]
-    ends = {"higher": [high], "lower": [low]}.get(column.better, [])
-    # Whole numbers would be summed as such, and of a network's parameters the squares go beyond 64 bits.
-    mean, squares = func.avg(sql).label(f"{key}_mean"), func.sum(1.0 * sql * sql).label(f"{key}_squares")
-    return [func.count(sql).label(f"{key}_count"), mean, squares, *ends]
+        return [low.label(f"{key}_low"), high.label(f"{key}_high")]
+    # A sum is empty where a count would be 0, and then `counted` looks on. Whole numbers would be summed as such, and of
+    # a network's parameters the squares go beyond 64 bits.
+    measured = {
+        "count": func.sum(case((sql.is_not(None), 1))), "mean": func.avg(sql), "squares": func.sum(1.0 * sql * sql),
+    }  # fmt: skip
+    if column.better:
+        measured |= {"high": high} if column.better == "higher" else {"low": low}
+    return [counted(figure).label(f"{key}_{name}") for name, figure in measured.items()]
 
 
 def _group(query: Query, row: Row[Any], run_ids: list[int], shown: Sequence[Column]) -> Group:
-    summaries = {column.key: _summary(column, row) for column in shown}
+    summaries = {column.key: summary_of(column, row) for column in shown}
     return Group(row.key, row.runs, row.newest, _filter(query, row.key), run_ids, summaries)
 
 
-def _summary(column: Column, row: Row[Any]) -> Summary:
+def summary_of(column: Column, row: Row[Any]) -> Summary:
     low, high = getattr(row, f"{column.key}_low", None), getattr(row, f"{column.key}_high", None)
     if not column.is_measured:
         return Summary(low=low, high=high)
@@ -160,8 +189,8 @@ def _summary(column: Column, row: Row[Any]) -> Summary:
     return Summary(mean=mean, spread=_spread(count, mean, squares), best=best)
 
 
-def _spread(count: int, mean: float, squares: float) -> float | None:
-    if count < 2:
+def _spread(count: int | None, mean: float, squares: float) -> float | None:
+    if count is None or count < 2:
         return None
     beyond = squares - count * mean * mean
     return math.sqrt(beyond / (count - 1)) if beyond > squares * _ROUNDING else 0.0

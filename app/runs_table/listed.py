@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Float, ForeignKey, Index, Integer, String, Table, text
+from sqlalchemy import Column, Computed, Connection, Float, ForeignKey, Index, Integer, String, Table, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from app.db import UtcDateTime
 from app.models import Base
+from app.runs_table import folds
 from trainer.config import OPTIONS
 from trainer.options import Option
 
@@ -84,8 +85,12 @@ listed = Table(
     Base.metadata,
     Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     *(Column(item.name, item.type) for item in DERIVED),
+    Column("fold", Integer),
+    Column("leads", Integer, nullable=False, server_default="1"),
+    *(Column(name, Float) for name in folds.stored()),
+    *(Column(name, Float, Computed(sql, persisted=False)) for name, sql in folds.computed().items()),
 )
-"""`run_id` and the columns of `DERIVED`."""
+"""`run_id`, the columns of `DERIVED`, and those of `folds`."""
 # Archived runs are left out of nearly every question, so each index begins with that; it ends with the run's number,
 # as every index of SQLite does, which makes the order of equals certain.
 for _item in DERIVED:
@@ -93,9 +98,12 @@ for _item in DERIVED:
         Index(f"ix_listed_{_item.name}", listed.c.archived, listed.c[_item.name])
 Index(
     "ix_listed_folding",
-    *(listed.c[name] for name in ("archived", "config_key", "best_val_accuracy", "val_accuracy", "val_loss")),
+    *(listed.c[name] for name in ("archived", "config_key", "best_val_accuracy", "val_accuracy", "val_loss", "seed")),
 )
-"""Seeds are folded so often that their means come out of an index alone."""
+"""The runs of one configuration, whose means come out of an index alone."""
+Index("ix_listed_fold", listed.c.fold)
+for _name in ("created_at", *folds.computed()):
+    Index(f"ix_listed_leads_{_name}", listed.c.archived, listed.c.leads, listed.c[_name])
 Index("ix_listed_newest", listed.c.archived, listed.c.status, listed.c.created_at)
 """The newest runs of one status: what the tabs above the table show."""
 
@@ -104,7 +112,8 @@ def sync(connection: Connection) -> None:
     """Make the table anew where the database holds another one than this module says. Inside a transaction."""
     if not in_step(connection):
         drop(connection)
-        for statement in (*_tables(), *_triggers(), _insert(_values("runs"), "FROM runs")):
+        filling = (_insert(_values("runs"), "FROM runs"), *folds.fold_all())
+        for statement in (*_tables(), *filling, *_triggers()):
             connection.exec_driver_sql(statement)
 
 
@@ -138,6 +147,7 @@ def _triggers() -> Iterator[str]:
     yield f"CREATE TRIGGER listed_insert AFTER INSERT ON runs BEGIN {_insert(_values('NEW'))}; END"
     for name, columns in (("about", ABOUT), ("results", RESULTS), ("settings", SETTINGS)):
         yield _on_update(f"listed_{name}", columns)
+    yield from folds.triggers()
 
 
 def _on_update(name: str, columns: Sequence[Derived]) -> str:

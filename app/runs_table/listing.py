@@ -10,7 +10,7 @@ Everything is asked of the narrow table of `listed`; the runs themselves are the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Run, Status, Tag
 from app.runs_table import columns, filters, values
+from app.runs_table.columns import Column
 from app.runs_table.filters import FilterError
 from app.runs_table.listed import listed
 
@@ -30,6 +31,8 @@ MOST_SORTS, LONGEST_SEARCH, LONGEST_COLS = 6, 200, 3000
 BY_TAG = "tag"
 ARCHIVED = {"": (0,), "only": (1,), "all": (0, 1)}
 """Which runs an address asks for: those not archived, those archived, both."""
+FOLD = ("", "on", "off")
+"""Whether the seeds of one configuration are one row of the page; empty: as the reader last chose."""
 _BATCH = 500
 
 
@@ -67,6 +70,8 @@ class Query:
     """A column's key, or tag: its values become the rows."""
     cols: str = ""
     """The columns that the table shows, as `layout` reads them; empty: the reader's own."""
+    fold: str = ""
+    """One of `FOLD`."""
 
     @classmethod
     def of(
@@ -80,6 +85,7 @@ class Query:
         page: int = 1,
         group: str = "",
         cols: str = "",
+        fold: str = "",
     ) -> Query:
         """From an address. Raises `QueryError`, which says by part what cannot be read."""
         errors = {}
@@ -90,6 +96,8 @@ class Query:
             errors["status"] = f"Must be one of {', '.join(Status)}."
         if archived not in ARCHIVED:
             errors["archived"] = "Must be only, all or empty."
+        if fold not in FOLD:
+            errors["fold"] = "Must be on, off or empty."
         try:
             filters.parse(filter)
         except FilterError as error:
@@ -101,9 +109,8 @@ class Query:
         if errors:
             raise QueryError(errors)
         words, grouped = q.strip()[:LONGEST_SEARCH], by.key if by else group
-        return cls(
-            status, words, filter.strip(), sort, archived, min(max(1, page), 10**6), grouped, cols[:LONGEST_COLS]
-        )
+        page = min(max(1, page), 10**6)
+        return cls(status, words, filter.strip(), sort, archived, page, grouped, cols[:LONGEST_COLS], fold)
 
     @classmethod
     def lenient(cls, **parts: Any) -> tuple[Query, dict[str, str]]:
@@ -167,14 +174,14 @@ def total(session: Session, query: Query, *, now: datetime) -> int:
 
 def counts(session: Session, archived: str = "") -> dict[str, int]:
     """Runs by status, and of all."""
-    counted = select(listed.c.status, func.count().label("runs")).where(_archived(archived))
+    counted = select(listed.c.status, func.count().label("runs")).where(archived_is(archived))
     found = {row.status: row.runs for row in session.execute(counted.group_by(listed.c.status))}
     return {"all": sum(found.values())} | {str(status): found.get(status, 0) for status in Status}
 
 
 def where(query: Query, now: datetime) -> list[ColumnElement[bool]]:
     """The query as conditions on `listed`, for who selects something else of the same runs."""
-    found = [_archived(query.archived)]
+    found = [archived_is(query.archived)]
     if query.status:
         found.append(listed.c.status == query.status)
     for word in query.q.split():
@@ -185,10 +192,15 @@ def where(query: Query, now: datetime) -> list[ColumnElement[bool]]:
     return found
 
 
-def order(query: Query) -> list[UnaryExpression[Any]]:
-    """What is empty comes last either way; among equals the direction of the last sort decides, by number."""
+def order(
+    query: Query, of: Callable[[Column], ColumnElement[Any]] = lambda column: column.sql
+) -> list[UnaryExpression[Any]]:
+    """What is empty comes last either way; among equals the direction of the last sort decides, by number.
+
+    `of` says what stands for a column, where it is not the run's own value.
+    """
     sorts = query.sorts or _sorts(DEFAULT_SORT)
-    found = [_directed(columns.COLUMNS[sort.key].sql, sort.descending).nulls_last() for sort in sorts]
+    found = [_directed(of(columns.COLUMNS[sort.key]), sort.descending).nulls_last() for sort in sorts]
     return [*found, _directed(listed.c.run_id, sorts[-1].descending)]
 
 
@@ -196,7 +208,7 @@ def _directed(sql: ColumnElement[Any], descending: bool) -> UnaryExpression[Any]
     return sql.desc() if descending else sql.asc()
 
 
-def _archived(archived: str) -> ColumnElement[bool]:
+def archived_is(archived: str) -> ColumnElement[bool]:
     wanted = ARCHIVED[archived]
     return listed.c.archived == wanted[0] if len(wanted) == 1 else listed.c.archived.in_(wanted)
 

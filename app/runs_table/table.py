@@ -1,31 +1,28 @@
-"""The table of runs as a page shows it: headings, cells with their bars and small curves, groups, chips."""
+"""The table of runs as a page shows it: headings, rows of runs and of seeds, groups, chips."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import metrics
 from app.comparing import selection
 from app.models import Run
-from app.pages import SHOWN
-from app.runs_table import columns, filters, grouping, listing, sparks
-from app.runs_table.columns import Column
+from app.runs_table import cells, columns, filters, folded, grouping, listing, sparks
+from app.runs_table.cells import Cell
 from app.runs_table.filters import FilterError
-from app.runs_table.grouping import Group, Summary
+from app.runs_table.folded import Seeds
+from app.runs_table.grouping import Group
 from app.runs_table.layout import Layout, Place
 from app.runs_table.listed import listed
 from app.runs_table.listing import PAGE_SIZE, Query, Sort
 from app.schemas import RunOut
 
-FOLDED = "config_key"
-"""The group in which the seeds of one configuration are one row."""
 STARRED = "-starred"
 
 
@@ -47,38 +44,17 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    place: Place
-    text: Any = ""
-    bar: int | None = None
-    """Per cent: how far its value goes from the page's lowest to its highest."""
-    more: str = ""
-    """Of a group: what stands small beside the text."""
-
-    @property
-    def key(self) -> str:
-        return self.place.key
-
-    @property
-    def style(self) -> Markup:
-        """The attribute `class`. Ready-made, because a page has some thousand cells."""
-        return _STYLES[self.place.key in _NUMERIC, self.place.pinned]
-
-
-_NUMERIC = {column.key for column in columns.COLUMNS.values() if column.numeric}
-_STYLES = {
-    (False, False): Markup(""),
-    (False, True): Markup(' class="pinned"'),
-    (True, False): Markup(' class="n"'),
-    (True, True): Markup(' class="n pinned"'),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     run: RunOut
+    """Of seeds that stand as one row, the newest."""
     curve: str
     cells: list[Cell]
+    seeds: Seeds | None = None
+    filter: str = ""
+    """Of seeds: what holds for their runs and, among those that the table shows, no others."""
+    open_url: str = ""
+    runs_in_words: str = ""
+    """Their numbers as an address names them; empty for more than are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +72,59 @@ class Chip:
     remove_url: str
 
 
-def page(session: Session, query: Query, layout: Layout, *, now: datetime) -> dict[str, Any]:
-    """What the template needs, in as many statements for ten thousand runs as for ten."""
-    matching = listing.total(session, query, now=now)
-    total = grouping.total(session, query, now=now) if query.group else matching
-    pages = max(1, -(-total // PAGE_SIZE))
-    # The last page may have gone since the address was made.
-    query = replace(query, page=min(query.page, pages))
-    layout = _with_names(layout) if query.group else layout
-    return {
-        "query": query,
-        "layout": layout,
-        "headings": headings(query, layout),
-        "rows": [] if query.group else rows(listing.page(session, query, now=now), layout, now=now),
-        "groups": folded(session, query, layout, total, now=now) if query.group else [],
-        "total": total,
-        "matching": matching,
-        "pages": pages,
+def page(session: Session, query: Query, layout: Layout, *, fold: bool, now: datetime) -> dict[str, Any]:
+    """What the template needs, in as many statements for ten thousand runs as for ten.
+
+    `fold` says whether the seeds of one configuration are one row, where the query groups by nothing.
+    """
+    found = _folding(session, query, layout, now) if fold and not query.group else _plain(session, query, layout, now)
+    return found | {
+        "fold": fold,
         "counts": listing.counts(session, query.archived),
         "chips": chips(query),
         "starred_url": None if query.sort.startswith(STARRED) else query.url(sort=f"{STARRED},{query.sort}", page=1),
         "rows_url": query.url("/runs/rows"),
         "stream_url": f"/api/v1/events?after={metrics.cursor(session)}",
+    }
+
+
+def _folding(session: Session, query: Query, layout: Layout, now: datetime) -> dict[str, Any]:
+    found = folded.page(session, query, now=now)
+    runs = listing.by_ids(session, [unit.run_id for unit in found.units])
+    shown = [columns.COLUMNS[key] for key in layout.keys if key in columns.COLUMNS]
+    together = folded.together(session, query, found.units, shown, now=now)
+    by_run = {unit.run_id: together[unit.fold] for unit in found.units if unit.fold is not None}
+    return _paged(query, layout, found.total, found.runs) | {
+        "rows": rows(query, runs, by_run, layout, now=now),
+        "groups": [],
+    }
+
+
+def _plain(session: Session, query: Query, layout: Layout, now: datetime) -> dict[str, Any]:
+    """Every run a row, or the groups that the query asks for."""
+    matching = listing.total(session, query, now=now)
+    total = grouping.total(session, query, now=now) if query.group else matching
+    layout = _with_names(layout) if query.group else layout
+    said = _paged(query, layout, total, matching)
+    query = said["query"]
+    runs = [] if query.group else listing.page(session, query, now=now)
+    return said | {
+        "rows": rows(query, runs, {}, layout, now=now),
+        "groups": groups(session, query, layout, total, now=now) if query.group else [],
+    }
+
+
+def _paged(query: Query, layout: Layout, total: int, matching: int) -> dict[str, Any]:
+    """The query with a page that there is: the last one may have gone since the address was made."""
+    pages = max(1, -(-total // PAGE_SIZE))
+    query = replace(query, page=min(query.page, pages))
+    return {
+        "query": query,
+        "layout": layout,
+        "headings": headings(query, layout),
+        "total": total,
+        "matching": matching,
+        "pages": pages,
     }
 
 
@@ -155,55 +162,41 @@ def _plain_heading(key: str, label: str, width: int | None, pinned: bool) -> Hea
     return Heading(key, label, "", False, None, None, None, 0, width, pinned)
 
 
-def rows(runs: Sequence[Run], layout: Layout, *, now: datetime) -> list[Row]:
+def rows(query: Query, runs: Sequence[Run], seeds: Mapping[int, Seeds], layout: Layout, *, now: datetime) -> list[Row]:
+    """`seeds` by the number of the run that stands for them."""
     shown = [RunOut.of(run, now=now) for run in runs]
-    across = [_cells(place, shown) for place in layout.places]
-    return [
+    together = [seeds.get(run.id) for run in runs]
+    across = [cells.of_runs(place, shown, together) for place in layout.places]
+    alone = [
         Row(out, sparks.points(run.spark), [column[number] for column in across])
         for number, (run, out) in enumerate(zip(runs, shown, strict=True))
     ]
+    return [_standing(query, row, found) if found else row for row, found in zip(alone, together, strict=True)]
 
 
-def _cells(place: Place, runs: Sequence[RunOut]) -> list[Cell]:
-    """One column, from its first row to its last."""
-    column = columns.COLUMNS.get(place.key)
-    if column is None:
-        return [Cell(place) for _ in runs]
-    if place.key == "epochs":
-        return [Cell(place, f"{run.epochs_done} / {run.epochs}") for run in runs]
-    values = [column.value(run) for run in runs]
-    bars = _shares(values) if column.is_result else [None] * len(values)
-    return [Cell(place, text(column, value), bar) for value, bar in zip(values, bars, strict=True)]
-
-
-def text(column: Column, value: Any) -> Any:
-    """A value as a person reads it; markup for an instant."""
-    if value is None:
-        return "–"
-    return SHOWN[column.shown](value) if column.shown in SHOWN else columns.written(column, value)
-
-
-def _shares(values: Sequence[float | None]) -> list[int | None]:
-    """Each value's way from the lowest to the highest, in per cent; the lowest still shows a little."""
-    known = [value for value in values if value is not None]
-    low, high = min(known, default=0), max(known, default=0)
-    if high == low:
-        return [None] * len(values)
-    return [None if value is None else round(6 + 94 * (value - low) / (high - low)) for value in values]
+def _standing(query: Query, row: Row, seeds: Seeds) -> Row:
+    """The row of seeds, for which this run stands."""
+    own: list[filters.Node] = [filters.Comparison("config_key", "=", (row.run.config_key or "",))]
+    if query.archived == "all":
+        own.append(filters.Comparison("archived", "=", (str(row.run.archived).lower(),)))
+    opened = filters.joined([*filters.parts(query.filter), *own])
+    words = selection.address(seeds.run_ids).removeprefix("runs=")
+    address = query.url(filter=opened, page=1, fold="off")
+    return replace(row, seeds=seeds, filter=filters.joined(own), open_url=address, runs_in_words=words)
 
 
 # Groups
 
 
-def folded(session: Session, query: Query, layout: Layout, total: int, *, now: datetime) -> list[Folded]:
+def groups(session: Session, query: Query, layout: Layout, total: int, *, now: datetime) -> list[Folded]:
     shown = [columns.COLUMNS[key] for key in layout.keys if key in columns.COLUMNS and key != "name"]
-    groups = grouping.page(session, query, shown, total, now=now)
+    found = grouping.page(session, query, shown, total, now=now)
     # Seeds of one configuration are told apart by number alone, so their row bears the name of the newest.
-    names = _names(session, groups) if query.group == FOLDED else {}
-    across = [_summaries(place, groups) for place in layout.places]
+    names = _names(session, found) if query.group == grouping.SEEDS else {}
+    across = [cells.of_groups(place, found) for place in layout.places]
     return [
-        _folded(query, layout, group, names.get(group.newest), [column[number] for column in across])
-        for number, group in enumerate(groups)
+        _group(query, layout, group, names.get(group.newest), [column[number] for column in across])
+        for number, group in enumerate(found)
     ]
 
 
@@ -212,12 +205,12 @@ def _names(session: Session, groups: Sequence[Group]) -> dict[int, str]:
     return {row.run_id: row.name for row in session.execute(newest)}
 
 
-def _folded(query: Query, layout: Layout, group: Group, name: str | None, cells: list[Cell]) -> Folded:
+def _group(query: Query, layout: Layout, group: Group, name: str | None, cells: list[Cell]) -> Folded:
     both = filters.joined([*filters.parts(query.filter), *filters.parts(group.filter)])
     return Folded(
         group,
         name or group_label(query, group.value),
-        query.url(group="", filter=both, page=1, cols=query.cols and str(layout)),
+        query.url(group="", fold="off", filter=both, page=1, cols=query.cols and str(layout)),
         f"/compare?{selection.address(group.run_ids)}" if 1 < group.runs <= selection.MOST else "",
         cells,
     )
@@ -232,38 +225,7 @@ def group_label(query: Query, value: Any) -> str:
     column = columns.COLUMNS.get(query.group)
     if value is None:
         return f"No {(column.label if column else 'tag').lower()}"
-    return str(text(column, value)) if column and column.kind != "instant" else str(value)
-
-
-def _summaries(place: Place, groups: Sequence[Group]) -> list[Cell]:
-    """One column, from its first group to its last."""
-    column = columns.COLUMNS.get(place.key)
-    if column is None or place.key == "name":
-        return [Cell(place) for _ in groups]
-    summaries = [group.summaries[place.key] for group in groups]
-    bars = _shares([summary.mean for summary in summaries]) if column.is_result else [None] * len(groups)
-    return [_summary(place, column, summary, bar) for summary, bar in zip(summaries, bars, strict=True)]
-
-
-def _summary(place: Place, column: Column, summary: Summary, bar: int | None) -> Cell:
-    if summary.empty:
-        return Cell(place, "–")
-    if column.is_measured:
-        return Cell(place, text(column, summary.mean), bar, _spread(column, summary))
-    if summary.same:
-        return Cell(place, text(column, summary.low))
-    if column.numeric:
-        return Cell(place, text(column, summary.low), more=Markup("to {}").format(text(column, summary.high)))
-    return Cell(place, "various")
-
-
-def _spread(column: Column, summary: Summary) -> str:
-    found = []
-    if summary.spread is not None:
-        found.append(f"± {text(column, summary.spread)}")
-    if summary.best is not None and summary.spread is not None:
-        found.append(f"best {text(column, summary.best)}")
-    return " · ".join(found)
+    return str(cells.text(column, value)) if column and column.kind != "instant" else str(value)
 
 
 # The filter as chips

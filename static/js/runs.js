@@ -8,7 +8,7 @@ import { Columns } from "./table-columns.js";
 import { edits } from "./table-edit.js";
 import { keys } from "./table-keys.js";
 import { menus } from "./table-menus.js";
-import { Ticks } from "./table-ticks.js";
+import { idsOf, Ticks } from "./table-ticks.js";
 
 const root = /** @type {HTMLElement} */ (document.getElementById("runs"));
 const FETCH_MS = 1000;
@@ -57,7 +57,7 @@ class RunsTable {
   #heard(run) {
     const moved = this.#told.get(run.id) !== run.status;
     this.#told.set(run.id, run.status);
-    if (moved || this.#row(run.id)) this.#fetchSoon();
+    if (moved || this.#shows(run.id)) this.#fetchSoon();
     else this.#fetchLater();
   }
 
@@ -82,8 +82,8 @@ class RunsTable {
       wanted.push(known ?? row, ...(known ? membersOf(known) : []));
     }
     place(body, wanted);
-    // What is moved in a document loses the focus.
-    if (focused && focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
+    // What is moved in a document loses the focus; so does a run whose seeds fold now, and then their row takes it.
+    if (focused && focused !== document.activeElement) refocus(body, focused);
     localTimes(body);
     this.#ticks.show();
   }
@@ -115,8 +115,8 @@ class RunsTable {
       const known = old.get(member.dataset.runId);
       if (known) morph(known, member);
     }
-    for (const [id, member] of old) if (!fresh.some((one) => one.dataset.runId === id)) member.remove();
-    row.after(...fresh.map((member) => old.get(member.dataset.runId) ?? member));
+    for (const [id, member] of old) if (!id || !fresh.some((one) => one.dataset.runId === id)) member.remove();
+    row.after(...fresh.map((member) => old.get(member.dataset.runId) ?? member), ...others(row, fresh.length));
     localTimes(root);
     this.#ticks.show();
   }
@@ -131,6 +131,11 @@ class RunsTable {
   #row(id) {
     return root.querySelector(`tr[data-run-id="${id}"]`);
   }
+
+  /** Whether a row stands for this run, alone or with other seeds. @param {number} id */
+  #shows(id) {
+    return this.#row(id) !== null || [...(this.#body?.rows ?? [])].some((row) => stands(row, String(id)));
+  }
 }
 
 /** @param {HTMLTableRowElement} row */
@@ -143,6 +148,37 @@ function membersOf(row) {
   const found = [];
   for (let next = row.nextElementSibling; next?.classList.contains("member"); next = next.nextElementSibling) found.push(next);
   return /** @type {HTMLTableRowElement[]} */ (found);
+}
+
+/** Where a group has more runs than a page has rows: the way to all of them. @param {HTMLTableRowElement} row @param {number} shown @returns {HTMLTableRowElement[]} */
+function others(row, shown) {
+  const count = Number(row.dataset.runs);
+  if (count <= shown) return [];
+  const line = document.createElement("tr");
+  line.className = "member";
+  line.dataset.of = row.dataset.group;
+  const cell = line.appendChild(document.createElement("td"));
+  cell.colSpan = row.cells.length;
+  const link = cell.appendChild(document.createElement("a"));
+  link.href = /** @type {HTMLAnchorElement} */ (row.querySelector(".unfold")).href;
+  link.textContent = `All ${format.number(count)} runs`;
+  return [line];
+}
+
+/** @param {HTMLTableRowElement} row @param {string} id */
+function stands(row, id) {
+  const tick = /** @type {HTMLInputElement | null} */ (row.querySelector("input[name=runs]"));
+  return tick !== null && idsOf(tick).includes(id);
+}
+
+/** @param {HTMLTableSectionElement} body @param {HTMLElement} focused */
+function refocus(body, focused) {
+  if (body.contains(focused)) return focused.focus({ preventScroll: true });
+  const id = /** @type {HTMLElement | null} */ (focused.closest("tr"))?.dataset.runId;
+  const row = id && [...body.rows].find((one) => stands(one, id));
+  if (!row) return;
+  row.tabIndex = -1;
+  row.focus({ preventScroll: true });
 }
 
 /** Only what is out of place is moved. @param {HTMLTableSectionElement} body @param {HTMLTableRowElement[]} wanted */
@@ -176,10 +212,14 @@ function morph(old, fresh) {
     else delete old.dataset[name];
   }
   localTimes(fresh);
+  old.dataset.runs = fresh.dataset.runs ?? "";
+  const [now, next] = [old, fresh].map((row) => row.querySelector(".unfold"));
+  next?.setAttribute("aria-expanded", now?.getAttribute("aria-expanded") ?? "false");
   [...fresh.cells].forEach((cell, place) => {
     const now = old.cells[place];
-    const stays = cell.querySelector("input") || now.querySelector(".in-place") || cell.querySelector(".unfold");
-    if (stays) return;
+    const [tick, fills] = [now, cell].map((one) => /** @type {HTMLInputElement | null} */ (one.querySelector("input[name=runs]")));
+    if (tick && fills) tick.value = fills.value;
+    if (tick || now.querySelector(".in-place")) return;
     if (now.innerHTML !== cell.innerHTML || now.dataset.since !== cell.dataset.since) renew(now, cell);
   });
 }

@@ -55,7 +55,7 @@ def groups(text: str) -> list[str]:
 
 
 def test_the_page_shows_what_its_address_says(client: TestClient, store: Database):
-    page = client.get("/runs?filter=tag+%3D+sweep+and+lr+<+0.2&sort=-accuracy,lr").text
+    page = client.get("/runs?filter=tag+%3D+sweep+and+lr+<+0.2&sort=-accuracy,lr&fold=off").text
     assert names(page) == ["seed 1", "seed 2", "seed 0"]
     assert page.count('aria-sort="descending"') == page.count('aria-sort="ascending"') == 1
     assert "<sup>1</sup>" in page
@@ -97,7 +97,7 @@ def test_the_builder_adds_a_condition(client: TestClient, store: Database, field
 
 
 def test_a_filter_that_cannot_be_read_is_told_at_its_field_and_stays_there(client: TestClient, store: Database):
-    answer = client.get("/runs?filter=lr+<+many")
+    answer = client.get("/runs?filter=lr+<+many&fold=off")
     assert answer.status_code == 422
     assert 'value="lr &lt; many"' in answer.text
     assert "Filter: lr is a number, such as 0.001 or 1e-3; “many” is none (at character 6)." in answer.text
@@ -107,7 +107,7 @@ def test_a_filter_that_cannot_be_read_is_told_at_its_field_and_stays_there(clien
 def test_seeds_fold_into_their_mean_spread_and_best(client: TestClient, store: Database):
     page = client.get("/runs?group=config_key").text
     assert groups(page) == ["waits", "broken", "seed 2"]
-    assert "3 seeds" in page
+    assert "3 runs" in page
     assert "85.00 %" in page
     assert "± 5.00 % · best 90.00 %" in page
     opened = unescape(re.findall(r'class="unfold" href="([^"]*)"', page)[2])
@@ -188,7 +188,7 @@ def test_every_column_can_be_shown(client: TestClient, store: Database):
 
 
 def test_a_live_page_gets_the_rows_with_its_own_columns_and_counts(client: TestClient, store: Database):
-    answer = client.get("/runs/rows?cols=name,lr&sort=lr&status=finished")
+    answer = client.get("/runs/rows?cols=name,lr&sort=lr&status=finished&fold=off")
     assert answer.text.count("<tr") == 3
     assert answer.text.count("<td") == 9
     assert '"finished": 3' in answer.headers["fitroom-counts"]

@@ -93,8 +93,10 @@ def test_many_runs_are_changed_at_once_with_a_word_on_each_that_is_not(client: T
     assert bulk(client, "untag", 1, tag="sweep") == ("1 untagged.", [1])
     assert client.get("/api/v1/runs/1").json()["tags"] == ["kept"]
     assert bulk(client, "star", 1, 2)[1] == [1, 2]
-    starred_first = unescape(re.findall(r'href="([^"]*)">Starred first', client.get("/runs?sort=lr,-name").text)[0])
-    assert starred_first == "/runs?sort=-starred%2Clr%2C-name"
+    starred_first = unescape(
+        re.findall(r'href="([^"]*)">Starred first', client.get("/runs?sort=lr,-name&fold=off").text)[0]
+    )
+    assert starred_first == "/runs?sort=-starred%2Clr%2C-name&fold=off"
     assert re.findall(r'data-run-id="(\d)"', client.get(starred_first).text)[:3] == ["2", "1", "3"]
     assert bulk(client, "archive", 4)[0] == "1 archived."
     assert client.get("/api/v1/runs").json()["total"] == 4
@@ -197,7 +199,10 @@ def test_a_view_is_saved_opened_replaced_and_deleted(client: TestClient, store: 
     assert len(client.get("/api/v1/views").json()) == 1
 
 
-@pytest.mark.parametrize("path", ["/runs", "/runs?group=config_key", "/runs?group=tag", "/runs/rows", "/api/v1/runs"])
+@pytest.mark.parametrize(
+    "path",
+    ["/runs", "/runs?fold=off", "/runs?q=e", "/runs?group=config_key", "/runs?group=tag", "/runs/rows", "/api/v1/runs"],
+)
 def test_the_table_asks_as_often_for_many_runs_as_for_few(
     client: TestClient, store: Database, clock: FakeClock, path: str, statements: list[str]
 ):

@@ -42,7 +42,7 @@ def row(page: Page, name: str):
 
 
 def test_the_table_is_used_by_keyboard(page: Page, store: tuple[Server, Database]):
-    page.goto(f"{store[0].url}/runs?sort=-lr")
+    page.goto(f"{store[0].url}/runs?sort=-lr&fold=off")
     for _ in range(2):
         page.keyboard.press("j")
     expect(row(page, "fast")).to_be_focused()
@@ -98,7 +98,7 @@ def test_names_tags_and_notes_are_edited_where_they_stand(page: Page, store: tup
 
 def test_an_edit_and_a_tick_stay_while_rows_change(page: Page, store: tuple[Server, Database]):
     server, db = store
-    page.goto(f"{server.url}/runs?q=seed")
+    page.goto(f"{server.url}/runs?q=seed&fold=off")
     row(page, "seed 1").get_by_role("checkbox").check()
     row(page, "seed 0").hover()
     row(page, "seed 0").get_by_role("link", name="Edit seed 0").click()
@@ -173,7 +173,7 @@ def test_a_group_opens_in_place_and_a_second_column_sorts(page: Page, store: tup
     page.goto(f"{store[0].url}/runs?q=sweep")
     page.get_by_label("Group by").select_option("config_key")
     expect(page.locator("tr.group")).to_have_count(1)
-    expect(page.locator("tr.group")).to_contain_text("3 seeds")
+    expect(page.locator("tr.group")).to_contain_text("3 runs")
     page.locator(".unfold").click()
     expect(page.locator("tr.member")).to_have_count(3)
     page.locator("tr.member").first.get_by_role("checkbox").check()
@@ -187,10 +187,43 @@ def test_a_group_opens_in_place_and_a_second_column_sorts(page: Page, store: tup
     expect(page).to_have_url(re.compile("sort=status%2C-lr"))
 
 
+def test_seeds_that_fold_stay_open_ticked_and_focused_while_more_come(page: Page, store: tuple[Server, Database]):
+    server, db = store
+    clock = FakeClock()
+    add(db, clock, "fold 0", lr=0.05, seed=0)
+    page.goto(f"{server.url}/runs?q=fold")
+    row(page, "fold 0").get_by_role("checkbox").check()
+    row(page, "fold 0").evaluate("row => { row.tabIndex = -1; row.focus(); }")
+    add(db, clock, "fold 1", lr=0.05, seed=1)
+    seeds = page.locator("tr.seeds")
+    expect(seeds).to_contain_text("2 seeds")
+    expect(seeds).to_be_focused()
+    box = seeds.get_by_role("checkbox")
+    expect(box).to_have_js_property("indeterminate", True)
+    expect(page.locator("[data-compare-text]")).to_have_text("1 run ticked")
+    page.keyboard.press("x")
+    expect(page.get_by_role("button", name="Compare 2")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("tr.member input:checked")).to_have_count(2)
+    add(db, clock, "fold 2", lr=0.05, seed=2)
+    expect(seeds).to_contain_text("3 seeds")
+    expect(page.locator("tr.member")).to_have_count(3)
+    expect(page.locator("tr.member input:checked")).to_have_count(2)
+    expect(box).to_have_js_property("indeterminate", True)
+    expect(seeds).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("tr.member")).to_have_count(0)
+    page.get_by_label("Fold seeds").uncheck()
+    expect(page).to_have_url(re.compile("fold=off"))
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.get_by_label("Fold seeds").check()
+    expect(seeds).to_have_count(1)
+
+
 def test_without_javascript_runs_are_filtered_grouped_and_changed(browser: Browser, store: tuple[Server, Database]):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{store[0].url}/runs?q=sweep")
+    page.goto(f"{store[0].url}/runs?q=sweep&fold=off")
     page.get_by_text("Add condition").click()
     page.get_by_label("Column", exact=True).select_option("best_val_accuracy")
     page.get_by_label("Comparison").select_option(">")
