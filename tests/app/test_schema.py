@@ -172,6 +172,21 @@ def test_runs_of_the_version_before_are_fitrooms_own_and_keep_their_epochs(tmp_p
         epoch.seconds = epoch.lr = None
 
 
+def test_seeds_of_the_version_before_fold_from_the_start(tmp_path: Path):
+    """What the table keeps of its seeds is worked out of the runs that are there."""
+    database = tmp_path / "fitroom.db"
+    with old_run(database, "0006", '{"epochs": 2, "seed": 1}') as connection:
+        connection.execute("UPDATE runs SET config_key = 'k', best_val_accuracy = 0.5")
+        columns = "name, notes, status, cancel_requested, attempt, times_lost, created_at, epochs_done, config_key"
+        connection.execute(
+            f"INSERT INTO runs (id, config, best_val_accuracy, {columns}) "  # noqa: S608 - nothing of a person's
+            f"""SELECT 2, '{{"epochs": 2, "seed": 2}}', 0.7, {columns} FROM runs"""
+        )
+    with opened(database) as db, db.read() as session:
+        found = session.execute(text("SELECT run_id, fold, leads, shown_best_val_accuracy FROM listed")).all()
+    assert found == [(1, 1, 0, None), (2, 1, 1, pytest.approx(0.6))]
+
+
 @contextmanager
 def old_run(database: Path, revision: str, config: str) -> Iterator[sqlite3.Connection]:
     """A database at an older migration with one finished run in it, called old; committed at the end of the block."""
