@@ -165,8 +165,8 @@ def _figures(key: str, counted: Counted) -> list[ColumnElement[Any]]:
     low, high = func.min(sql), func.max(sql)
     if not column.is_measured:
         return [low.label(f"{key}_low"), high.label(f"{key}_high")]
-    # A sum is empty where a count would be 0, and then `counted` looks on. Whole numbers would be summed as such, and of
-    # a network's parameters the squares go beyond 64 bits.
+    # A sum is empty where a count would be 0, and then `counted` looks on. Whole numbers would be summed as such, and
+    # of a network's parameters the squares go beyond 64 bits.
     measured = {
         "count": func.sum(case((sql.is_not(None), 1))), "mean": func.avg(sql), "squares": func.sum(1.0 * sql * sql),
     }  # fmt: skip
