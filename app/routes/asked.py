@@ -29,8 +29,10 @@ def _asked(parts: Parts, page: Annotated[int, Query(ge=1, le=10**6)] = 1) -> lis
     return listing.Query.of(**parts, page=page)
 
 
-def _lenient(parts: Parts, page: int = 1, group: str = "", cols: str = "") -> tuple[listing.Query, dict[str, str]]:
-    return listing.Query.lenient(**parts, page=page, group=group, cols=cols)
+def _lenient(
+    parts: Parts, page: int = 1, group: str = "", cols: str = "", fold: str = ""
+) -> tuple[listing.Query, dict[str, str]]:
+    return listing.Query.lenient(**parts, page=page, group=group, cols=cols, fold=fold)
 
 
 Asked = Annotated[listing.Query, Depends(_asked)]
