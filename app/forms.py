@@ -185,6 +185,12 @@ def _field(option: Option, known: Mapping[str, Any], error: str | None, choices:
     )
 
 
+def shortest(value: float) -> str:
+    """As few digits as still say just this number: 0.001, 1e-05."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
+
+
 def shown(value: Any) -> str:
     """A setting as the form's own fields hold it."""
     match value:
@@ -193,7 +199,7 @@ def shown(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return f"{value:g}"
+            return shortest(value)
         case list() | tuple():
             return ", ".join(map(str, value))
         case _:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app import forms
 from app.runs_table import columns
 from trainer import sources
 from trainer.config import OPTIONS
@@ -80,7 +81,7 @@ def shown(name: str, value: Any) -> str:
         return "On" if value else "Off"
     if option and option.choices:
         return dict(option.choices).get(value, str(value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return forms.shortest(value) if isinstance(value, float) else str(value)
 
 
 def _setting(name: str, configs: Sequence[Mapping[str, Any]]) -> Setting:

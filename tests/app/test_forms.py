@@ -24,7 +24,9 @@ def test_nothing_typed_is_the_tutorial():
 
 
 def test_the_forms_own_values_give_the_same_config_back():
-    config = TrainConfig(epochs=3, lr=0.00025, train_size=2048, device="cuda:1", dropout=0.0)
+    config = TrainConfig(
+        epochs=3, lr=0.0012345678901, weight_decay=1e-05, train_size=2048, device="cuda:1", dropout=0.0
+    )
     shown = {
         field.name: field.value
         for group in forms.groups(config.to_dict(), {}, {"device": [("", [("auto", "Auto"), ("cuda:1", "x")])]})
