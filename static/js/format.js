@@ -10,12 +10,19 @@ export const format = {
   percent: (/** @type {Value} */ value) => (value == null ? NONE : `${(value * 100).toFixed(2)} %`),
   loss: (/** @type {Value} */ value) => (value == null ? NONE : value.toFixed(4)),
   number: (/** @type {Value} */ value) => (value == null ? NONE : grouped.format(value)),
-  general: (/** @type {Value} */ value) => (value == null ? NONE : String(Number(value.toPrecision(6))).replace(/e([+-])(\d)$/, "e$10$2")),
+  general: (/** @type {Value} */ value) => (value == null ? NONE : general(value)),
   epoch: (/** @type {Value} */ value) => (value == null ? "" : `epoch ${value}`),
   text: (/** @type {string | null} */ value) => value ?? NONE,
   soft: (/** @type {string | null} */ value) => value ?? "",
   duration,
 };
+
+/** As Python's `:g` has it: six digits, and a power of ten for the very small and the very large. @param {number} value */
+function general(value) {
+  const [digits, power] = value.toExponential(5).split("e");
+  if (Number(power) >= -4 && Number(power) < 6) return String(Number(value.toPrecision(6)));
+  return `${Number(digits)}e${power[0]}${power.slice(1).padStart(2, "0")}`;
+}
 
 /** The two largest units. @param {Value} seconds */
 function duration(seconds) {
