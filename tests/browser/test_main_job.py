@@ -12,13 +12,34 @@ import pytest
 from playwright.sync_api import Page, expect
 from safetensors import safe_open
 
+from app import pages
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from tools.server import Server
 
 SMALL = {"train_size": 2048, "val_size": 500, "batch_size": 128}
+QUICK = SMALL | {"train_size": 512}
+"""Where nothing depends on what has been learned, or on how long it took."""
 EVIL = "<script>window.broken=1</script><img src=x onerror=window.broken=1>\"'&"
+
+
+@pytest.fixture(scope="module")
+def finished(server: Server) -> int:
+    """A run of four epochs, for those who only look at what became of it."""
+    run_id = server.submit(**SMALL, epochs=4)
+    server.wait_for(run_id, "finished")
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def wordy(server: Server) -> int:
+    """A run with as long a name, and as many tags, as there may be."""
+    tags = [f"a rather long tag, number {number}".replace(",", "") for number in range(10)]
+    run_id = server.submit(**QUICK, epochs=1, name="w" * 120, tags=tags)
+    server.wait_for(run_id, "finished")
+    return run_id
 
 
 def fill_small(page: Page, **more: str) -> None:
@@ -71,10 +92,8 @@ def test_a_run_is_started_from_the_form_and_watched_until_its_end(page: Page, se
     expect(page.get_by_role("link", name="Delete")).to_be_visible()
 
 
-def test_the_grids_show_pixels_and_not_empty_boxes(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=1)
-    server.wait_for(run_id, "finished")
-    page.goto(f"{server.url}/runs/{run_id}")
+def test_the_grids_show_pixels_and_not_empty_boxes(page: Page, server: Server, finished: int):
+    page.goto(f"{server.url}/runs/{finished}")
     for place in (0, 15, 39):
         cell = page.locator("[data-predictions] svg").nth(place)
         cell.scroll_into_view_if_needed()
@@ -87,10 +106,8 @@ def test_the_grids_show_pixels_and_not_empty_boxes(page: Page, server: Server):
     assert all(size > 1000 for size in loaded)
 
 
-def test_mistakes_are_shown_on_request_without_a_reload(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=1)
-    server.wait_for(run_id, "finished")
-    page.goto(f"{server.url}/runs/{run_id}")
+def test_mistakes_are_shown_on_request_without_a_reload(page: Page, server: Server, finished: int):
+    page.goto(f"{server.url}/runs/{finished}")
     page.evaluate("window.stillHere = true")
     page.get_by_role("link", name="Mistakes").click()
     expect(page.locator("[data-predictions] .right")).to_have_count(0)
@@ -98,10 +115,8 @@ def test_mistakes_are_shown_on_request_without_a_reload(page: Page, server: Serv
     assert page.evaluate("window.stillHere")
 
 
-def test_a_cell_of_the_confusion_matrix_shows_its_images(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=1)
-    server.wait_for(run_id, "finished")
-    page.goto(f"{server.url}/runs/{run_id}")
+def test_a_cell_of_the_confusion_matrix_shows_its_images(page: Page, server: Server, finished: int):
+    page.goto(f"{server.url}/runs/{finished}")
     cell = page.locator("[data-confusion] .miss [data-cell]").first
     name, count = cell.get_attribute("data-cell"), int(cell.inner_text())
     cell.focus()
@@ -114,10 +129,8 @@ def test_a_cell_of_the_confusion_matrix_shows_its_images(page: Page, server: Ser
     expect(page.locator("[data-predictions] li")).to_have_count(min(count, 40))
 
 
-def test_the_confusion_matrix_is_sorted_and_stays_so(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=2)
-    server.wait_for(run_id, "finished")
-    page.goto(f"{server.url}/runs/{run_id}")
+def test_the_confusion_matrix_is_sorted_and_stays_so(page: Page, server: Server, finished: int):
+    page.goto(f"{server.url}/runs/{finished}")
     scores = "[...document.querySelectorAll('#by-class .by-class > :last-child tbody tr')]"
     wait_until(page, f"{scores}.length === 10")
     page.evaluate("window.stillHere = true")
@@ -129,7 +142,7 @@ def test_the_confusion_matrix_is_sorted_and_stays_so(page: Page, server: Server)
     assert page.locator(".confusion thead th").first.inner_text() == first
     page.locator("#epoch-slider").focus()
     page.keyboard.press("ArrowLeft")
-    expect(page.locator("[data-confusion-epoch]")).to_have_text("after epoch 1")
+    expect(page.locator("[data-confusion-epoch]")).to_have_text("after epoch 3")
     assert page.evaluate(f"({f1}).every((value, place, all) => !place || all[place - 1] <= value)")
     assert page.evaluate("window.stillHere")
     page.reload()
@@ -146,10 +159,8 @@ def test_near_duplicates_are_shown_side_by_side(page: Page, server: Server):
     expect(page).to_have_url(re.compile("/datasets/fashion-mnist/train/"))
 
 
-def test_the_slider_moves_images_and_classes_through_the_epochs(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=4)
-    server.wait_for(run_id, "finished")
-    page.goto(f"{server.url}/runs/{run_id}")
+def test_the_slider_moves_images_and_classes_through_the_epochs(page: Page, server: Server, finished: int):
+    page.goto(f"{server.url}/runs/{finished}")
     slider = page.locator("#epoch-slider")
     slider.focus()
     for epoch in (3, 2):
@@ -157,7 +168,7 @@ def test_the_slider_moves_images_and_classes_through_the_epochs(page: Page, serv
         expect(page.locator("[data-epoch-shown]")).to_have_text(str(epoch))
         expect(page.locator("[data-predictions-epoch]")).to_have_text(f"after epoch {epoch}")
         expect(page.locator("[data-confusion-epoch]")).to_have_text(f"after epoch {epoch}")
-    told = server.get(f"/api/v1/runs/{run_id}/confusion?epoch=2")
+    told = server.get(f"/api/v1/runs/{finished}/confusion?epoch=2")
     assert [int(text) for text in page.locator(".confusion .hit .count").all_inner_texts()] == [
         row[place] for place, row in enumerate(told["matrix"]) if row[place]
     ]
@@ -244,10 +255,8 @@ def test_the_augmentation_is_seen_before_it_is_used(page: Page, server: Server):
     expect(picture).to_be_hidden()
 
 
-def test_a_drawing_and_a_file_are_classified(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=1)
-    server.wait_for(run_id, "finished")
-    page.goto(f"{server.url}/runs/{run_id}")
+def test_a_drawing_and_a_file_are_classified(page: Page, server: Server, finished: int):
+    page.goto(f"{server.url}/runs/{finished}")
     page.get_by_role("link", name="Try it").click()
     page.wait_for_url("**/try")  # loaded, its scripts too: before that nobody would see the drawing
     box = page.locator("#draw").bounding_box()
@@ -391,7 +400,7 @@ def test_a_bad_form_says_what_is_wrong_where_it_is(page: Page, server: Server):
 
 
 def test_two_runs_are_ticked_and_compared(page: Page, server: Server):
-    ids = [server.submit(**SMALL, epochs=2, lr=lr, name=f"lr {lr}", tags=["compared"]) for lr in (0.001, 0.003)]
+    ids = [server.submit(**QUICK, epochs=2, lr=lr, name=f"lr {lr}", tags=["compared"]) for lr in (0.001, 0.003)]
     for run_id in ids:
         server.wait_for(run_id, "finished")
     page.goto(f"{server.url}/runs?q=compared")
@@ -406,7 +415,7 @@ def test_two_runs_are_ticked_and_compared(page: Page, server: Server):
 
 
 def test_the_table_changes_live_and_keeps_ticks_and_focus(page: Page, server: Server):
-    old = server.submit(**SMALL, epochs=1, name="old", tags=["live"])
+    old = server.submit(**QUICK, epochs=1, name="old", tags=["live"])
     server.wait_for(old, "finished")
     page.goto(f"{server.url}/runs?q=live")
     tick = page.locator(f"tr[data-run-id='{old}'] input")
@@ -423,14 +432,14 @@ def test_the_table_changes_live_and_keeps_ticks_and_focus(page: Page, server: Se
     expect(tick).to_be_checked()
     expect(tick).to_be_focused()
     assert page.evaluate("window.stillHere")
-    unrelated = server.submit(**SMALL, epochs=1, name="other")
+    unrelated = server.submit(**QUICK, epochs=1, name="other")
     server.wait_for(unrelated, "finished")
     expect(page.locator(f"tr[data-run-id='{unrelated}']")).to_have_count(0)
 
 
 def test_a_column_sorts_by_its_heading(page: Page, server: Server):
     for lr in (0.002, 0.02, 0.0002):
-        run_id = server.submit(**SMALL, epochs=1, lr=lr, tags=["sorted"])
+        run_id = server.submit(**QUICK, epochs=1, lr=lr, tags=["sorted"])
         server.wait_for(run_id, "finished")
     page.goto(f"{server.url}/runs?q=sorted")
     page.get_by_role("link", name="LR").click()
@@ -442,7 +451,7 @@ def test_a_column_sorts_by_its_heading(page: Page, server: Server):
 
 
 def test_a_run_is_deleted_after_a_confirmation(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=1, name="to be deleted")
+    run_id = server.submit(**QUICK, epochs=1, name="to be deleted")
     server.wait_for(run_id, "finished")
     page.goto(f"{server.url}/runs/{run_id}")
     page.get_by_role("link", name="Delete").click()
@@ -457,7 +466,7 @@ def test_a_run_is_deleted_after_a_confirmation(page: Page, server: Server):
 
 
 def test_a_run_is_run_again_with_its_settings(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=1, lr=0.004, name="the first")
+    run_id = server.submit(**QUICK, epochs=1, lr=0.004, name="the first")
     server.wait_for(run_id, "finished")
     page.goto(f"{server.url}/runs/{run_id}")
     page.get_by_role("link", name="Change and run").click()
@@ -470,7 +479,7 @@ def test_a_run_is_run_again_with_its_settings(page: Page, server: Server):
 
 
 def test_text_from_people_is_inert_everywhere(page: Page, server: Server):
-    run_id = server.submit(**SMALL, epochs=1, name=EVIL[:100], tags=["<i>", "x"], notes=EVIL)
+    run_id = server.submit(**QUICK, epochs=1, name=EVIL[:100], tags=["<i>", "x"], notes=EVIL)
     server.wait_for(run_id, "finished")
     for path in (
         f"/runs/{run_id}",
@@ -490,11 +499,7 @@ def test_text_from_people_is_inert_everywhere(page: Page, server: Server):
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_no_page_is_wider_than_its_window(browser: Browser, server: Server, width: int):
-    run_id = server.submit(
-        **SMALL, epochs=1, name="w" * 120, tags=[f"a rather long tag, number {i}".replace(",", "") for i in range(10)]
-    )
-    server.wait_for(run_id, "finished")
+def test_no_page_is_wider_than_its_window(browser: Browser, server: Server, wordy: int, width: int):
     narrow = browser.new_page(viewport={"width": width, "height": 800})
     for path in (
         "/runs",
@@ -503,16 +508,43 @@ def test_no_page_is_wider_than_its_window(browser: Browser, server: Server, widt
         "/datasets",
         "/datasets/fashion-mnist",
         "/datasets/fashion-mnist/train/7",
-        f"/runs/{run_id}",
-        f"/runs/{run_id}/hard",
-        f"/runs/{run_id}/try",
-        f"/compare?runs={run_id}",
+        f"/runs/{wordy}",
+        f"/runs/{wordy}/hard",
+        f"/runs/{wordy}/try",
+        f"/compare?runs={wordy}",
         "/nothing",
-        f"/runs/{run_id}/delete",
+        f"/runs/{wordy}/delete",
     ):
         narrow.goto(server.url + path)
         assert narrow.evaluate("document.documentElement.scrollWidth") <= width, path
     narrow.close()
+
+
+def test_numbers_that_come_live_look_as_the_server_writes_them(page: Page, server: Server):
+    page.goto(f"{server.url}/runs")
+    numbers = [
+        0.0,
+        0.001,
+        0.0001,
+        0.00005,
+        1e-05,
+        1.5e-7,
+        0.1234567,
+        1.0,
+        90.0,
+        99_999.9,
+        123_456.7,
+        1e6,
+        2.5e12,
+        -0.00002,
+    ]
+    module = page.evaluate("document.querySelector('script[type=module]').src.replace(/js\\/.*/, 'js/format.js')")
+    for name, written in (("general", pages.general), ("duration", pages.duration), ("percent", pages.percent)):
+        live = page.evaluate(
+            "async ([module, name, numbers]) => numbers.map((await import(module)).format[name])",
+            [module, name, numbers],
+        )
+        assert live == [written(number) for number in numbers], name
 
 
 def test_the_theme_is_chosen_and_kept(page: Page, server: Server):
@@ -531,7 +563,7 @@ def test_without_javascript_a_run_is_started_and_seen(browser: Browser, server: 
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{server.url}/runs/new")
-    for name, value in (SMALL | {"epochs": 1, "name": "plain"}).items():
+    for name, value in (QUICK | {"epochs": 1, "name": "plain"}).items():
         page.locator(f"#field-{name}").fill(str(value))
     page.get_by_role("button", name="Start run").click()
     run_id = int(page.url.rpartition("/")[2])
