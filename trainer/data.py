@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import numpy as np
@@ -221,8 +222,7 @@ class Loaded(Batches):
                 pin_memory=device.type == "cuda",
                 # It draws a seed for its workers at each epoch; from torch's own generator that would shift dropout's.
                 generator=torch.Generator(),
-                # Fresh processes: the worker has threads, and a fork would copy their locks.
-                multiprocessing_context="forkserver" if config.num_workers else None,
+                multiprocessing_context=_fresh_processes() if config.num_workers else None,
                 worker_init_fn=partial(_end_with, os.getpid()),
             )
 
@@ -258,6 +258,16 @@ class Loaded(Batches):
         iterator = self._loader._iterator
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
+
+
+def _fresh_processes() -> BaseContext:
+    """Not forks of the worker: it has threads, and their locks would be copied. Forks of a server that has none.
+
+    It loads torch once, where each process would take seconds for it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "torch.utils.data", "torchvision.transforms.v2.functional"])
+    return context
 
 
 def _end_with(owner: int, _worker: int) -> None:
