@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Integer
 from sqlalchemy.orm import Session
@@ -14,9 +15,11 @@ from app.exchange import series as kept
 from app.exchange.sheets import Field, Kind, Row, fields_of
 from app.runs_table import listing
 from app.runs_table.columns import COLUMNS, Column
+from app.runs_table.columns import get as find
 from app.schemas import EpochOut, RunOut
 
-_ABOUT = {"tags": True, "notes": True, "message": True}
+_ABOUT = ("tags", "notes", "message")
+"""What a file can hold besides the columns by which the table is sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,34 @@ class Table:
     """Read from the session as they are taken."""
 
 
-def runs(session: Session, query: listing.Query, *, now: datetime) -> Table:
-    """All runs of the query, whatever page it names, in its order, with every column that the table can show."""
-    columns = COLUMNS.values()
-    fields = [Field(column.key, _kind(column)) for column in columns]
+def runs(session: Session, query: listing.Query, *, now: datetime, keys: Sequence[str] = ()) -> Table:
+    """All runs of the query, whatever page it names, in its order, with the columns of `keys` in theirs.
+
+    Without `keys` every column that the table can show. Raises `QueryError` for a key that is no column.
+    """
+    fields = [_field(key) for key in dict.fromkeys(map(_known, keys))] or _all()
     shown = (RunOut.of(run, now=now) for run in listing.rows(session, query, now=now))
-    rows = ({column.key: column.value(run) for column in columns} | run.model_dump(include=_ABOUT) for run in shown)
-    return Table([*fields, *fields_of(RunOut, *_ABOUT)], rows)
+    return Table(fields, ({field.name: _value(field.name, run) for field in fields} for run in shown))
+
+
+def _all() -> list[Field]:
+    return [_field(key) for key in (*COLUMNS, *_ABOUT)]
+
+
+def _known(key: str) -> str:
+    column = find(key.strip())
+    name = column.key if column else key.strip()
+    if column is None and name not in _ABOUT:
+        raise listing.QueryError({"columns": f"There is no column “{name[:60]}” to take away."})
+    return name
+
+
+def _field(key: str) -> Field:
+    return Field(key, _kind(COLUMNS[key])) if key in COLUMNS else fields_of(RunOut, key)[0]
+
+
+def _value(key: str, run: RunOut) -> Any:
+    return COLUMNS[key].value(run) if key in COLUMNS else getattr(run, key)
 
 
 def _kind(column: Column) -> Kind:

@@ -29,6 +29,8 @@ BY_EPOCH = {
 }
 """A chart's name in TensorBoard and the column that it shows, against the number of the epoch."""
 BY_STEP = "loss/train by step"
+MOST_RUNS = 500
+"""In one zip."""
 
 
 def write_zip(db: Database, run_ids: Iterable[int], out: BinaryIO) -> None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from app import runs
+from app.comparing import selection
 from app.exchange import series, tables, tensorboard
 from app.exchange.series import SeriesOut
 from app.exchange.sheets import WRITERS, Format
@@ -29,19 +30,28 @@ router = APIRouter(
 
 IN_MEMORY = 2 * 1024 * 1024
 PIECE = 256 * 1024
-MOST_RUNS = 500
+MOST_WORDS = listing.LONGEST_COLS
 _ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
 _FILES: dict[int | str, dict[str, Any]] = {200: {"content": {media: {} for _, media in WRITERS.values()}}}
 
 
 @router.get("/runs.{format}", responses=_FILES)
-def export_runs(format: Format, query: Asked, shared: Shared) -> StreamingResponse:
-    """All runs of the query as a table, with every column; `page` means nothing here."""
+def export_runs(
+    format: Format,
+    query: Asked,
+    shared: Shared,
+    columns: Annotated[
+        str,
+        Query(description="Such as `name,lr,best_val_accuracy`, in this order; left out: all.", max_length=MOST_WORDS),
+    ] = "",
+) -> StreamingResponse:
+    """All runs of the query as a table, with every column or with those named; `page` means nothing here."""
+    keys = [key for key in columns.split(",") if key.strip()]
     writer, media_type = WRITERS[format]
 
     def write(out: BinaryIO) -> None:
         with shared.db.read() as session:
-            table = tables.runs(session, query, now=shared.clock())
+            table = tables.runs(session, query, now=shared.clock(), keys=keys)
             writer(out, table.fields, table.rows)
 
     return _download(shared, write, media_type, f"runs.{format}")
@@ -51,13 +61,19 @@ def export_runs(format: Format, query: Asked, shared: Shared) -> StreamingRespon
 def export_runs_tensorboard(
     query: Asked,
     shared: Shared,
-    chosen: Annotated[list[int] | None, Query(alias="runs", description="Numbers; left out: all of the query.")] = None,
+    chosen: Annotated[
+        list[Annotated[str, Query(max_length=8000)]] | None,
+        Query(alias="runs", description="Numbers and ranges, as 3,5,10-20; left out: all of the query."),
+    ] = None,
 ) -> StreamingResponse:
     """The curves of several runs, a folder for each: unpack it, and `tensorboard --logdir` shows them together."""
     with shared.db.read() as session:
-        wanted = chosen or listing.ids(session, query, now=shared.clock(), limit=MOST_RUNS + 1)
-    if len(wanted) > MOST_RUNS:
-        words = f"At most {MOST_RUNS} runs go into one file; `fitroom export --tensorboard` writes any number."
+        found = selection.ids(chosen or [])
+        wanted = found or listing.ids(session, query, now=shared.clock(), limit=tensorboard.MOST_RUNS + 1)
+    if len(wanted) > tensorboard.MOST_RUNS:
+        words = (
+            f"At most {tensorboard.MOST_RUNS} runs go into one file; `fitroom export --tensorboard` writes any number."
+        )
         raise listing.QueryError({"runs" if chosen else "filter": words})
 
     def write(out: BinaryIO) -> None:

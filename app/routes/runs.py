@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from app import actions, runs
 from app.actions import Form
 from app.comparing import selection
+from app.exchange import tensorboard
 from app.forms import FormError
 from app.guarding.access import Who
 from app.pages import templates
@@ -27,6 +28,8 @@ router = APIRouter(include_in_schema=False)
 COLUMNS_COOKIE = "fitroom-columns"
 FOLD_COOKIE = "fitroom-fold"
 A_YEAR_S = 365 * 24 * 3600
+_EVERY_RUN = {"page": 1, "group": "", "cols": "", "fold": ""}
+"""Of an address: what says how a page shows its runs, and nothing to a file of them."""
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "~", "!~", "in", "is empty", "is not empty")
 
 
@@ -42,7 +45,10 @@ def show_runs(request: Request, asked: Lenient, shared: Shared) -> Response:
         "offered": table.offered(),
         "operators": OPERATORS,
         "choices": {key: [word for word, _ in column.choices] for key, column in columns.COLUMNS.items()},
-        "files_url": lambda kind: query.url(f"/api/v1/runs.{kind}", page=1, group="", cols="", fold=""),
+        "files_url": lambda kind: query.url(f"/api/v1/runs.{kind}", **_EVERY_RUN),
+        "events_url": query.url("/api/v1/tensorboard.zip", **_EVERY_RUN),
+        "columns_shown": ",".join(key for key in layout.keys if key != "curve"),
+        "most_event_files": tensorboard.MOST_RUNS,
         "share_url": query.url(cols=str(layout), page=1, fold="" if query.group else "on" if fold else "off"),
         "actions": bulk.ACTIONS,
     }

@@ -113,10 +113,18 @@ export class Ticks {
     event.preventDefault();
     const ids = [...this.#chosen];
     const address = /** @type {HTMLInputElement | null} */ (this.#bar.querySelector("[name=address]"))?.value ?? "";
-    if (event.submitter && "do" in event.submitter.dataset) {
+    if (event.submitter && "events" in event.submitter.dataset) this.#takeEvents(event.submitter, ids, address);
+    else if (event.submitter && "do" in event.submitter.dataset) {
       void this.#apply(this.#matching() ? { address } : { runs: ids.map(Number) }, this.#matching() || ids.length);
     } else if (this.#matching()) location.assign(`/runs/compare${address}`);
     else location.assign(`/compare?${ids.map((id) => `runs=${id}`).join("&")}`);
+  }
+
+  /** @param {HTMLElement} button @param {string[]} ids @param {string} address of all that match */
+  #takeEvents(button, ids, address) {
+    const most = Number(button.dataset.most);
+    if ((this.#matching() || ids.length) > most) return this.say(`At most ${most} runs go into one file: tick fewer.`);
+    location.assign(`/api/v1/tensorboard.zip${this.#matching() ? address : `?runs=${ids.join(",")}`}`);
   }
 
   /** @param {{runs?: number[], address?: string}} which @param {number} count */

@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
+from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -116,6 +117,12 @@ def test_the_table_comes_as_filtered_in_its_order_and_on_all_pages(
     assert (str(frame["lr"].dtype), str(frame["epochs"].dtype)) == ("float64", "int64")
     assert frame["name"][0] == "=run 54"
     assert 'href="/api/v1/runs.csv?status=queued"' in client.get("/runs?status=queued").text
+    page = client.get("/runs?filter=lr+<+0.003&sort=lr&cols=tags,curve|name:200,accuracy").text
+    (shown,) = [unescape(url) for url in re.findall(r'href="([^"]*runs.csv[^"]*columns=[^"]*)"', page)]
+    chosen = list(csv.reader(io.StringIO(client.get(shown).text)))
+    assert chosen == [["tags", "name", "best_val_accuracy"], *(["a, b", f"'=run {number}", ""] for number in range(2))]
+    refused = client.get("/api/v1/runs.csv?columns=lr,evil")
+    assert (refused.status_code, set(refused.json()["errors"])) == (422, {"columns"})
     printed = command(home_with_data.home, "export", "--filter", "lr < 0.0025").stdout
     assert len(printed.splitlines()) == 3
 
@@ -132,9 +139,14 @@ def test_a_filter_that_cannot_be_read_makes_no_file(client: TestClient, settings
 def test_several_runs_come_in_one_zip_named_or_filtered(client: TestClient):
     for number in range(3):
         client.post("/api/v1/runs", json={"name": f"run {number}"})
-    for query, names in (("runs=3&runs=1", ["0003-run-2", "0001-run-0"]), ('filter=name = "run 1"', ["0002-run-1"])):
+    for query, names in (
+        ("runs=2-3,1", ["0002-run-1", "0003-run-2", "0001-run-0"]),
+        ("runs=3&runs=1", ["0003-run-2", "0001-run-0"]),
+        ('filter=name = "run 1"', ["0002-run-1"]),
+    ):
         archive = zipfile.ZipFile(io.BytesIO(client.get(f"/api/v1/tensorboard.zip?{query}").content))
         assert [name.partition("/")[0] for name in archive.namelist()] == names
+    assert 'href="/api/v1/tensorboard.zip?sort=lr" download' in client.get("/runs?sort=lr&fold=off&cols=lr").text
     too_many = "&".join(f"runs={number}" for number in range(501))
     assert "At most 500" in client.get(f"/api/v1/tensorboard.zip?{too_many}").json()["errors"]["runs"]
 
