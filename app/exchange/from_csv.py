@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.exchange.mapping import column_of
-from app.exchange.past import LONGEST_NAME, MOST_POINTS, ImportProblem, PastRun, Series, within_limits
+from app.exchange.past import LONGEST_NAME, MOST_POINTS, ImportProblem, PastRun, Series, instant, within_limits
 from app.exchange.sheets import restored
 from app.models import Source, Status
 from trainer.config import OPTIONS
@@ -241,17 +241,19 @@ def _number(cell: str, column: str, line: _Line, name: str) -> float:
 def _instant(cell: str, column: str, line: _Line, name: str) -> datetime:
     """ISO 8601, in UTC where it does not say, or Unix seconds."""
     try:
-        seconds = float(cell)
+        found = instant(float(cell))
     except ValueError:
-        pass
-    else:
-        try:
-            return datetime.fromtimestamp(seconds, UTC)
-        except (ValueError, OverflowError, OSError):
-            raise ImportProblem(f"{name}, {line}: {column} must be an instant, not {cell[:60]!r}.") from None
+        found = _from_iso(cell)
+    if found is None:
+        words = "must be an instant such as 2026-01-31T12:00:00Z"
+        raise ImportProblem(f"{name}, {line}: {column} {words}, not {cell[:60]!r}.")
+    return found
+
+
+def _from_iso(cell: str) -> datetime | None:
+    """None for a text that is none, and for an instant that is none in UTC: before the first year, say."""
     try:
         found = datetime.fromisoformat(cell)
-    except ValueError:
-        words = "must be an instant such as 2026-01-31T12:00:00Z"
-        raise ImportProblem(f"{name}, {line}: {column} {words}, not {cell[:60]!r}.") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None

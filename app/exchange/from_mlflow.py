@@ -10,13 +10,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from app.exchange.past import LONGEST_NAME, MOST_POINTS, ImportProblem, PastRun, Series, within_limits
+from app.exchange.past import LONGEST_NAME, MOST_POINTS, ImportProblem, PastRun, Series, instant, within_limits
 from app.models import Source, Status
 
 _STATUSES = {
@@ -221,7 +221,4 @@ def _milliseconds(value: Any) -> float | None:
 
 
 def _instant(milliseconds: float | None) -> datetime | None:
-    try:
-        return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
+    return None if milliseconds is None else instant(milliseconds / 1000)

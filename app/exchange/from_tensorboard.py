@@ -10,13 +10,12 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from app.exchange import eventfile
 from app.exchange.eventfile import DamagedFile, HParams, Scalar
-from app.exchange.past import LONGEST_NAME, MOST_POINTS, ImportProblem, PastRun, Series, within_limits
+from app.exchange.past import LONGEST_NAME, MOST_POINTS, ImportProblem, PastRun, Series, instant, within_limits
 from app.models import Source
 
 SPLITS = ("train", "training", "validation", "val", "valid", "eval", "test")
@@ -131,8 +130,8 @@ def _run(owner: Path, parts: Iterable[_Folder], root: Path, name: str) -> PastRu
         key=_key([file for part in parts for file in part.files]),
         name=name if where == "." else where,
         where=where,
-        created_at=_instant(min(moments, default=None)),
-        finished_at=_instant(max(moments, default=None)),
+        created_at=instant(min(moments, default=None)),
+        finished_at=instant(max(moments, default=None)),
         settings=settings,
         series={tag: Series.of(found) for tag, found in points.items()},
     )
@@ -145,10 +144,3 @@ def _key(files: Sequence[Path]) -> str:
     for record in itertools.islice(eventfile.records(first), 2):
         digest.update(record)
     return f"tensorboard:{digest.hexdigest()[:40]}"
-
-
-def _instant(seconds: float | None) -> datetime | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.exchange import from_csv, from_mlflow, from_tensorboard, mapping
 from app.exchange.mapping import Mapped
-from app.exchange.past import LONGEST_NAME, Floats, PastRun
+from app.exchange.past import LARGEST, LONGEST_NAME, Floats, PastRun, finite, instant
 from app.forms import NAME_LENGTH, NOTES_LENGTH, TAG_LENGTH, TAGS
 from app.guarding import audit
 from app.models import Base, Change, Epoch, Run, SeriesRow, Source, Tag
@@ -65,7 +65,7 @@ class Planned:
 
     def last(self, column: str) -> float | None:
         values = self.mapped.columns.get(column)
-        return self.mapped.results.get(column) if values is None or not len(values) else _finite(values[-1])
+        return self.mapped.results.get(column) if values is None or not len(values) else finite(float(values[-1]))
 
 
 def read(kind: str, path: Path, name: str = "") -> list[PastRun]:
@@ -168,7 +168,7 @@ def _info(past: PastRun, mapped: Mapped, now: datetime) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return _finite(value)
+        return finite(value)
     return _clean(value, _LONGEST_SETTING, lines=True) if isinstance(value, str) else value
 
 
@@ -187,11 +187,12 @@ def _summary(item: Planned) -> dict[str, Any]:
 
 
 def _accuracies(mapped: Mapped) -> Floats:
-    return mapped.columns.get("val_accuracy", np.empty(0))
+    values = mapped.columns.get("val_accuracy", np.empty(0))
+    return np.where(np.abs(values) < LARGEST, values, np.nan)
 
 
 def _spark(mapped: Mapped) -> bytes | None:
-    values = [_finite(value) for value in _accuracies(mapped).tolist()]
+    values = [finite(value) for value in _accuracies(mapped).tolist()]
     return sparks.pack(sparks.thinned(values)) if any(value is not None for value in values) else None
 
 
@@ -210,14 +211,14 @@ def _epochs(run_id: int, item: Planned, now: datetime) -> Iterator[dict[str, Any
             "attempt": 1,
             **{name: values[place] for name, values in columns.items()},
             "seconds": None if at is None or before is None else at - before,
-            "finished_at": created if at is None else datetime.fromtimestamp(at, UTC),
+            "finished_at": instant(at) or created,
             "diverged": number in mapped.diverged,
         }
         before = at
 
 
 def _values(found: Floats | None, count: int) -> list[float | None]:
-    return [None] * count if found is None else [_finite(value) for value in found.tolist()]
+    return [None] * count if found is None else [finite(value) for value in found.tolist()]
 
 
 def _series(run_id: int, item: Planned) -> Iterator[dict[str, Any]]:
@@ -248,7 +249,3 @@ def _clean(text: str, longest: int, *, lines: bool = False) -> str:
     """Without what cannot be shown or stored, and not longer than fits."""
     kept = (char for char in text if unicodedata.category(char) not in ("Cc", "Cs") or (lines and char in "\n\t"))
     return "".join(kept).strip()[:longest]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

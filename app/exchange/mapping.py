@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from app.exchange.past import Floats, Integers, PastRun, Series
+from app.exchange.past import Floats, Integers, PastRun, Series, finite
 from app.forms import typed
 from trainer.config import OPTIONS
 
@@ -180,6 +180,8 @@ def _take_results(run: PastRun, mapped: Mapped) -> None:
         column = name if name in _TOTALS else column_of(name)
         if column is None:
             mapped.other_settings[name] = value
+        elif not _can_be(column, value):
+            mapped.remarks.append(f"{name} is left out where it is {value:g}.")
         elif column.endswith("accuracy") and 1.5 < value <= 100:
             mapped.remarks.append(f"{name} is in per cent and is kept as a fraction.")
             mapped.results[column] = value / 100
@@ -187,7 +189,12 @@ def _take_results(run: PastRun, mapped: Mapped) -> None:
             mapped.results.setdefault(column, value)
 
 
-_TOTALS = ("best_val_accuracy", "best_epoch", "epochs_done")
+_COUNTS = ("best_epoch", "epochs_done")
+_TOTALS = ("best_val_accuracy", *_COUNTS)
+
+
+def _can_be(column: str, value: float) -> bool:
+    return finite(value) is not None and (column not in _COUNTS or 0 <= value < 2**31)
 
 
 def _settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

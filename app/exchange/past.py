@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from app.refusal import Refusal
 MOST_RUNS, MOST_POINTS, MOST_SERIES = 10_000, 20_000_000, 2_000
 """Of one import together, points of all series of it, series of one run: what fits into memory."""
 LONGEST_NAME = 250
+LARGEST = 1e150
+"""Of a number that still can be squared; what is beyond is taken as not finite."""
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -22,6 +25,19 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 class ImportProblem(Refusal):
     """What was given cannot be imported; the message names the file, and the line where there is one."""
+
+
+def finite(value: float) -> float | None:
+    """None for what no mean can be made of, and no cell be written for."""
+    return value if math.isfinite(value) and abs(value) < LARGEST else None
+
+
+def instant(seconds: float | None) -> datetime | None:
+    """Unix seconds as an instant; None where there is no such one."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,32 @@ def test_where_others_reach_the_server_no_path_can_be_named(tmp_path: Path):
     assert "/etc/passwd:" not in answer.text
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name,lr,best_epoch,val_acc\na,0.1,nan,0.5\n",
+        b"name,lr,epochs_done,val_acc\na,0.1,inf,0.5\n",
+        b"name,lr,best_epoch,val_acc\na,0.1,1e300,0.5\n",
+        b"name,lr,val_loss,val_acc\na,0.1,-inf,-inf\n",
+        b"epoch,val_loss,val_acc\n1,1e308,1e308\n2,-1e308,-1e308\n",
+    ],
+    ids=["best epoch nan", "epochs inf", "best epoch 1e300", "accuracy -inf", "too large to be squared"],
+)
+def test_numbers_that_nothing_can_be_made_of_are_left_out_and_every_page_stands(client: TestClient, content: bytes):
+    """One of them in the table would be an error on every page of it, for everybody."""
+    assert client.post(f"{upload(client, 'old.csv', content)}/confirm").status_code == 200
+    for path in ("/runs", "/runs?group=source&sort=-best_val_accuracy", "/compare?runs=1", "/api/v1/runs", "/runs/1"):
+        assert client.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1e300", "nan", "soon"])
+def test_an_instant_that_is_none_is_told_with_its_line(client: TestClient, when: str):
+    content = f"name,lr,val_acc,created_at\na,0.1,0.5,{when}\n".encode()
+    answer = client.post("/import", files={"files": ("old.csv", content)})
+    assert answer.status_code == 422
+    assert "old.csv, line 2: created_at must be an instant such as" in answer.text
+
+
 @pytest.mark.parametrize("path", ["../../x", "%2e%2e", "a" * 22, "x"])
 def test_an_import_that_is_not_there_is_a_404(client: TestClient, path: str):
     assert client.get(f"/import/{path}").status_code == 404

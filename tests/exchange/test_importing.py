@@ -217,6 +217,16 @@ def test_an_mlruns_folder_is_read_with_its_settings_tags_and_notes(
     assert take("mlflow", tmp_path) == []
 
 
+def test_times_that_are_none_leave_the_curve_as_it_is(db: Database, take: Callable[..., list[int]], tmp_path: Path):
+    """Nanoseconds where MLflow has milliseconds: fifty million years from now."""
+    root = mlflow_files(tmp_path)
+    (metric,) = root.rglob("val_acc")
+    metric.write_text("1795559921932000000 0.8 0\n1795559921933000000 0.9 1\n")
+    (run_id,) = take("mlflow", root)
+    assert column(db, run_id, "val_accuracy") == [0.8, 0.9]
+    assert all(at is not None for at in column(db, run_id, "finished_at"))
+
+
 def test_an_mlflow_database_is_read_without_its_deleted_runs(
     db: Database, take: Callable[..., list[int]], tmp_path: Path
 ):
