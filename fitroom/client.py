@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -64,15 +63,19 @@ class Client:
         archived: str = "",
         limit: int | None = None,
     ) -> Iterator[Run]:
-        """The runs of a query in its order, page by page as they are taken; all of them, or the first `limit`."""
+        """The runs of a query in its order, page by page as they are taken; all of them, or the first `limit`.
+
+        Each comes once, although those that are submitted meanwhile push others on to the next page.
+        """
         query = _query(filter=filter, sort=sort, q=q, status=status, archived=archived)
-        page, given = 1, 0
-        while limit is None or given < limit:
+        page, given = 1, set[int]()
+        while limit is None or len(given) < limit:
             told = self._connection.json("GET", f"/api/v1/runs?{urlencode({**query, 'page': page})}")
-            for run in told["runs"][: None if limit is None else limit - given]:
+            new = [run for run in told["runs"] if run["id"] not in given]
+            for run in new[: None if limit is None else limit - len(given)]:
+                given.add(run["id"])
                 yield Run.of(run)
-                given += 1
-            if not told["runs"] or given >= told["total"]:
+            if not told["runs"] or len(given) >= told["total"]:
                 return
             page += 1
 
@@ -158,8 +161,7 @@ class Client:
     def _frame(self, path: str, index: str, moments: Sequence[str]) -> pd.DataFrame:
         import pandas as pd
 
-        with self._connection.send("GET", path) as answer:
-            frame = pd.DataFrame(json.load(answer))
+        frame = pd.DataFrame(self._connection.json("GET", path))
         if frame.empty:
             return frame
         for name in moments:

@@ -34,6 +34,8 @@ class Connection:
                 return json.load(answer)
             except (OSError, HTTPException) as error:
                 raise Unreachable(f"The answer to {method} {path} broke off: {error}") from error
+            except ValueError as error:
+                raise Unreachable(f"What answers to {method} {path} is no Fitroom: {error}") from error
 
     def send(
         self,

@@ -78,7 +78,13 @@ def test_runs_are_filtered_sorted_and_read_over_all_pages(client: Client, traine
     found = list(client.runs(filter="lr >= 0.1", sort="-lr"))
     assert [run.name for run in found] == [f"many {number}" for number in reversed(range(55))]
     assert len(list(client.runs(limit=52))) == 52
-    frame = client.frame(filter="lr >= 0.1", sort="lr")
+    taken = client.runs(filter="lr >= 0.1")
+    first = next(taken)
+    made.append(client.submit(name="meanwhile", epochs=1, lr=0.1, **SMALL))
+    assert [run.name for run in (first, *taken)] == [f"many {number}" for number in reversed(range(55))]
+    with contextlib.suppress(Refused):
+        client.cancel(made[-1])
+    frame = client.frame(filter="lr >= 0.1 and name ~ many", sort="lr")
     assert frame["name"].tolist() == [f"many {number}" for number in range(55)]
     assert str(frame["created_at"].dtype).startswith("datetime64")
     assert client.frame(filter="lr > 5").empty
@@ -110,6 +116,26 @@ def test_what_the_server_refuses_comes_with_its_fields(client: Client, server: S
 def test_the_token_may_come_from_the_environment(server: Server, trained: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FITROOM_TOKEN", TOKEN)
     assert Client(server.url + "/").run(trained).id == trained.id
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [(b"<html>", "is no Fitroom"), (b'[{"id": 1', "broke off")], ids=["a page", "half an answer"]
+)
+def test_an_answer_that_is_none_is_told_as_such(body: bytes, words: str):
+    length = len(body) + (words == "broke off")
+    with socket.create_server(("127.0.0.1", 0)) as held:
+
+        def answer() -> None:
+            asker, _ = held.accept()
+            with asker:
+                asker.recv(65536)
+                asker.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (length, body))
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        with pytest.raises(Unreachable, match=words):
+            Client(f"http://127.0.0.1:{held.getsockname()[1]}").frame()
+        answering.join()
 
 
 def test_nobody_there_and_no_address_are_told_apart():
