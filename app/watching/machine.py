@@ -72,7 +72,7 @@ class Machine:
         memory, disk = psutil.virtual_memory(), shutil.disk_usage(self._home)
         with self._lock:
             cpu = self._busy()
-            gpus = tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())) if self._nvml else ()
+            gpus = _gpus() if self._nvml else ()
         return Reading(
             cpu=cpu,
             cores=psutil.cpu_count() or 1,
@@ -115,11 +115,18 @@ def _nvml_is_there() -> bool:
     return True
 
 
+def _gpus() -> tuple[Gpu, ...]:
+    return tuple(_gpu(index) for index in range(_told(pynvml.nvmlDeviceGetCount) or 0))
+
+
 def _gpu(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    handle = _told(lambda: pynvml.nvmlDeviceGetHandleByIndex(index))
+    if handle is None:
+        # It has fallen off its bus, say: then above all the page that tells of it must still come.
+        return Gpu(index, "does not answer", None, None, None, None)
     memory = _told(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
     utilization = _told(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
-    name = pynvml.nvmlDeviceGetName(handle)
+    name = _told(lambda: pynvml.nvmlDeviceGetName(handle)) or "has no name"
     return Gpu(
         index=index,
         name=name.decode() if isinstance(name, bytes) else name,
