@@ -130,12 +130,15 @@ class Gate:
             return people.sign_in(session, user, now=now, token=self._token or "", before=before)
 
     def _bearer(self, secret: str, address: str) -> Identity | None:
-        if self._is_token(secret):
+        right = self._is_token(secret)
+        if not right and (known := self._known(secret)) is not None:
+            return known
+        # The right token waits too: otherwise who takes no notice of being refused would guess on at full speed.
+        self._throttle.check(address)
+        if right:
             return TOKEN_BEARER
-        known = self._known(secret)
-        if known is None:
-            self._throttle.attempt(address)
-        return known
+        self._throttle.attempt(address)
+        return None
 
     def _known(self, secret: str) -> Identity | None:
         with self._db.read() as session:

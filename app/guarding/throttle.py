@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -17,7 +18,7 @@ class Throttled(Exception):
     """Too many tries; `seconds` says how long to wait."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.whole_seconds = seconds, max(1, round(seconds))
+        self.seconds, self.whole_seconds = seconds, max(1, math.ceil(seconds))  # who waits as told is not told again
         super().__init__(f"Too many tries. Please wait {self.whole_seconds} s.")
 
 
@@ -32,22 +33,32 @@ class Throttle:
     def attempt(self, *keys: str) -> None:
         """Count a try before it is judged, so that many at once count too. Raises `Throttled`."""
         with self._lock:
-            now = self._now()
-            found = {key: self._count(key, now) for key in keys}
-            wait = max(last + _pause(count) - now for count, last in found.values())
-            if wait > 0:
-                raise Throttled(wait)
+            found, now = self._may_try(keys), self._now()
             for key, (count, _) in found.items():
                 self._tries[key] = (count + 1, now)
                 self._tries.move_to_end(key)
             while len(self._tries) > MOST_KEYS:
                 self._tries.popitem(last=False)
 
+    def check(self, *keys: str) -> None:
+        """Only look whether a try would have to wait. Raises `Throttled`."""
+        with self._lock:
+            self._may_try(keys)
+
     def passed(self, *keys: str) -> None:
         """The try was right: these keys begin anew."""
         with self._lock:
             for key in keys:
                 self._tries.pop(key, None)
+
+    def _may_try(self, keys: tuple[str, ...]) -> dict[str, tuple[int, float]]:
+        """How often each has tried, and when the last time. Raises `Throttled`."""
+        now = self._now()
+        found = {key: self._count(key, now) for key in keys}
+        wait = max(last + _pause(count) - now for count, last in found.values())
+        if wait > 0:
+            raise Throttled(wait)
+        return found
 
     def _count(self, key: str, now: float) -> tuple[int, float]:
         count, last = self._tries.get(key, (0, now))

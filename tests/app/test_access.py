@@ -226,6 +226,32 @@ def test_who_guesses_bearer_tokens_has_to_wait_too(guarded: TestClient):
     assert tries_until_one_has_to_wait(lambda: guarded.get("/api/v1/runs", headers=headers)) >= FREE_TRIES
 
 
+def test_while_an_address_has_to_wait_the_right_token_waits_too_and_users_tokens_do_not(
+    guarded: TestClient, home_with_data: Settings, clock: FakeClock
+):
+    """Tokens of users are 256 random bits; the server's may be of somebody's choice."""
+    db = Database(home_with_data.database)
+    with db.write() as session:
+        secret = people.api_token(session, "ann-viewer", now=clock())
+    db.close()
+
+    def ask(token: str) -> Response:
+        return guarded.get("/api/v1/runs", headers={"Authorization": f"Bearer {token}"})
+
+    throttle = guarded.app.state.fitroom.gate._throttle  # type: ignore[attr-defined]
+    throttle._now = lambda: 0.0
+    assert ask(TOKEN).status_code == 200
+    assert [ask("guess").status_code for _ in range(FREE_TRIES + 1)] == [401] * FREE_TRIES + [429]
+    assert [ask(TOKEN).status_code, ask(secret).status_code] == [429, 200]
+    throttle._now = lambda: LONGEST_WAIT_S
+    assert ask(TOKEN).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.2, 1), (1.0, 1), (1.4, 2), (59.01, 60)])
+def test_who_waits_as_told_has_waited_long_enough(seconds: float, told: int):
+    assert Throttled(seconds).whole_seconds == told
+
+
 def test_the_token_as_bearer_is_let_in_without_a_cookie(guarded: TestClient):
     answer = guarded.post("/api/v1/runs", json={"epochs": 1}, headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 201
