@@ -87,7 +87,10 @@ def _single(
         x = columns[compare_view.X_COLUMNS.get(view.x, ["epoch"])[0]] * (
             (run.steps_per_epoch or 1) if view.x == "step" else 1
         )
-        yield run, Line(run.name, _look(run.color, run.dash), x, columns[name])
+        # Of an imported run it may not be known how long it has trained: then it has no place on that axis.
+        known = np.isfinite(x)
+        if known.any():
+            yield run, Line(run.name, _look(run.color, run.dash), x[known], columns[name][known])
 
 
 def _faint(single: Sequence[tuple[ComparedRun, Line]], view: View) -> list[Line]:

@@ -74,7 +74,8 @@ def _run(found: _Found) -> PastRun:
         created_at=begun,
         finished_at=ended or begun,
         settings=dict(found.params),
-        series={key[:LONGEST_NAME]: Series.of(points) for key, points in found.points.items()},
+        # A run that ended badly may leave a metric's file without a line.
+        series={key[:LONGEST_NAME]: Series.of(points) for key, points in found.points.items() if points},
         tags=[found.experiment, *(f"{key}={value}" if value else key for key, value in own.items())],
         notes=found.tags.get("mlflow.note.content", ""),
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CSV = b"name,lr,batch_size,val_acc,gpu\nold <b>run</b>,0.01,64,0.9,A100\n=cmd,0.02,32,0.8,A100\n"
 
+TWO_EPOCHS = b"epoch,val_loss,val_acc\n1,0.5,0.1\n2,0.4,0.2\n"
+
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
@@ -211,6 +213,16 @@ def test_numbers_that_nothing_can_be_made_of_are_left_out_and_every_page_stands(
     assert client.post(f"{upload(client, 'old.csv', content)}/confirm").status_code == 200
     for path in ("/runs", "/runs?group=source&sort=-best_val_accuracy", "/compare?runs=1", "/api/v1/runs", "/runs/1"):
         assert client.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize("x", ["epoch", "step", "time", "wall"])
+def test_a_report_stands_over_every_axis_whatever_is_known_of_an_imported_run(client: TestClient, x: str):
+    """How long it has trained is not."""
+    client.post(f"{upload(client, 'old.csv', TWO_EPOCHS)}/confirm")
+    for group in ("", "seeds"):
+        answer = client.get(f"/compare/report?runs=1&x={x}&group={group}")
+        assert answer.status_code == 200, group
+        assert 'class="curves"' in answer.text
 
 
 @pytest.mark.parametrize("when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1e300", "nan", "soon"])

@@ -227,6 +227,15 @@ def test_times_that_are_none_leave_the_curve_as_it_is(db: Database, take: Callab
     assert all(at is not None for at in column(db, run_id, "finished_at"))
 
 
+def test_a_metric_without_a_point_is_left_out(db: Database, take: Callable[..., list[int]], tmp_path: Path):
+    root = mlflow_files(tmp_path)
+    (metric,) = root.rglob("val_acc")
+    metric.write_text("")
+    (run_id,) = take("mlflow", root)
+    assert column(db, run_id, "val_accuracy") == [None, None]
+    assert column(db, run_id, "train_loss") == [1.0, 0.5]
+
+
 def test_an_mlflow_database_is_read_without_its_deleted_runs(
     db: Database, take: Callable[..., list[int]], tmp_path: Path
 ):
