@@ -30,19 +30,16 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from sqlalchemy import select
 
-from app import metrics, recording, runs
-from app.config import ROOT, Settings
+from app import metrics, runs
+from app.config import Settings
 from app.models import Run
 from app.runs_table.columns import COLUMNS
 from app.schema import opened
-from benchmarks import compare_browser
+from benchmarks import beside_mlflow, compare_browser, compare_recording
 from benchmarks.revision import revision
-from tests.app.factories import started
 from tools.browser import chromium
 from tools.server import serving
 from tools.store import generate
-from trainer.config import TrainConfig
-from trainer.events import EpochDone, Predictions, Steps, Timings
 
 FILTERS = (
     "lr < 0.001", "lr >= 0.0005 and lr <= 0.002", "optimizer = adam", "arch in (net, resnet)", "status = failed",
@@ -51,23 +48,6 @@ FILTERS = (
     "created > 2026-01-01 and seed = 0", "(schedule = cosine or schedule = onecycle) and batch_size >= 128",
 )  # fmt: skip
 GROUPS = ("config_key", "arch", "optimizer", "status", "schedule", "batch_size", "dropout", "seed", "mix", "lr")
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What one round of recording writes."""
-
-    name: str
-    epochs: int
-    steps: int
-    block: int
-    """Losses of steps that are written at a time."""
-
-
-RECORDED = (
-    Recorded("a thousand losses at a time, the most that `log_batch` takes", 4, 10_000, 1000),
-    Recorded("the tutorial, a block a second: 234 steps an epoch in four blocks", 20, 234, 59),
-)
 
 
 @dataclass
@@ -157,7 +137,7 @@ def compare(folder: Path, sizes: Sequence[int], rounds: int, mlflow: Path | None
         if mlflow is not None:
             with _mlflow_server(folder, homes[few], mlflow) as (url, experiment):
                 lines += ["", *_beside(Asker(url), askers[few], experiment, few, rounds)]
-            lines += ["", *_recording(folder, mlflow, rounds)]
+            lines += ["", *compare_recording.table(folder, mlflow, rounds)]
     if with_browser:
         lines += ["", *_in_chromium(folder)]
     return "\n".join(lines) + "\n"
@@ -217,7 +197,7 @@ def _mlflow_server(folder: Path, home: Path, python: Path) -> Iterator[tuple[str
     """MLflow's own server on SQLite with the runs of `home`; its address and the experiment's number."""
     store = folder / "mlflow.db"
     print("loading the same runs into MLflow ...", flush=True)
-    told = _mlflow(python, "load", str(store), given="\n".join(map(json.dumps, _as_mlflow(home))))
+    told = beside_mlflow.ask(python, "load", str(store), given="\n".join(map(json.dumps, _as_mlflow(home))))
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     command = [str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -250,14 +230,6 @@ def _as_mlflow(home: Path) -> Iterator[dict[str, Any]]:
             params = {name: value for name, value in run.config.items() if value is not None}
             yield {"name": run.name, "start_ms": at, "params": params, "metrics": points}
             session.expunge_all()
-
-
-def _mlflow(python: Path, *arguments: str, given: str = "") -> Any:
-    command = [str(python), str(ROOT / "benchmarks" / "mlflow_side.py"), *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"MLflow: {done.stderr.strip()[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _until_there(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -311,63 +283,6 @@ def _beside(theirs: Asker, ours: Asker, experiment: str, few: int, rounds: int) 
         )
         print(lines[-1], flush=True)
     return lines
-
-
-def _recording(folder: Path, python: Path, rounds: int) -> list[str]:
-    """The same losses and epochs written by each into its own SQLite, as a training tells them."""
-    lines = [
-        "| recording into SQLite | MLflow `log_batch`, metrics/s | Fitroom, metrics/s | ratio | lowest to highest |",
-        "|---|---|---|---|---|",
-    ]
-    for told in RECORDED:
-        ours: list[float] = []
-        theirs: list[float] = []
-        for number in range(max(rounds, 3)):
-            for own in (True, False) if number % 2 else (False, True):
-                if own:
-                    ours.append(_record(folder / f"recorded-{told.block}-{number}", told))
-                else:
-                    theirs.append(_record_by_mlflow(folder, python, told))
-        ratios = sorted(mine / other for mine, other in zip(ours, theirs, strict=True))
-        lines.append(
-            f"| {told.name} | {statistics.median(theirs):,.0f} | {statistics.median(ours):,.0f} | "
-            f"{statistics.median(ratios):.1f} | {ratios[0]:.1f} – {ratios[-1]:.1f} |"
-        )
-        print(lines[-1], flush=True)
-    return lines
-
-
-def _record_by_mlflow(folder: Path, python: Path, told: Recorded) -> float:
-    numbers = map(str, (told.epochs, told.steps, told.block))
-    found = _mlflow(python, "record", str(folder / "recorded.db"), *numbers)
-    return float(found["metrics"]) / float(found["seconds"])
-
-
-def _record(home: Path, told: Recorded) -> float:
-    """Metrics a second by `app.recording.tell`, a transaction an event, as a worker makes them.
-
-    It waits for the disk at the end of each epoch, not at each block of losses: `app.db.Database.write`.
-    """
-    now, none = datetime.now(UTC), Predictions(b"", b"")
-    with opened(Settings(home=home).database) as db:
-        with db.write() as session:
-            runs.submit(session, TrainConfig(epochs=told.epochs), now=now)
-            held = runs.claim(session, "bench", now=now)
-            assert held is not None
-            recording.record(session, held, started(), now=now)
-        begun, written = time.perf_counter(), 0
-        for epoch in range(1, told.epochs + 1):
-            first, part = (epoch - 1) * told.steps, 1 / epoch
-            for begin in range(0, told.steps, told.block):
-                some = range(first + begin, first + min(begin + told.block, told.steps))
-                losses = tuple(1 / (step + 1) for step in some)
-                recording.tell(db, held, Steps(epoch, first + begin, losses), now=now)
-                written += len(losses)
-            timings = Timings(0.1, 1.0, 0.1, 0.1)
-            done = EpochDone(epoch, part, part, part, part, 0.001, 2.0, 1.5, 5000.0, time.time(), timings, none)
-            recording.tell(db, held, done, now=now)
-            written += 5
-        return written / (time.perf_counter() - begun)
 
 
 def _in_chromium(folder: Path) -> list[str]:

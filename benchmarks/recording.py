@@ -115,8 +115,7 @@ def recorder(config: TrainConfig, home: Path) -> Iterator[Write]:
             assert held is not None
 
         def write(event: Event) -> None:
-            with database.write(durable=not isinstance(event, Steps)) as session:
-                recording.record(session, held, event, now=datetime.now(UTC))
+            recording.tell(database, held, event, now=datetime.now(UTC))
 
         yield write
 
