@@ -159,10 +159,10 @@ def at_step(what: str) -> None:
     }
     step = Learner.step
 
-    def hooked(self: Learner, images: Any, labels: Any, place: int) -> Any:
+    def hooked(self: Learner, inputs: Any, place: int) -> Any:
         if self.config.seed == 666 and place + 1 == int(number):
             acts[kind]()
-        return step(self, images, labels, place)
+        return step(self, inputs, place)
 
     Learner.step = hooked  # type: ignore[method-assign]
 
@@ -219,9 +219,9 @@ def slow(seconds: str) -> None:
         time.sleep(4 * float(seconds))
         return real(*arguments, **named)
 
-    def hooked(self: Learner, images: Any, labels: Any, place: int) -> Any:
+    def hooked(self: Learner, inputs: Any, place: int) -> Any:
         time.sleep(float(seconds))
-        return step(self, images, labels, place)
+        return step(self, inputs, place)
 
     real, checkpoint.save = checkpoint.save, save
     step, Learner.step = Learner.step, hooked  # type: ignore[method-assign]
