@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Resident:
         self.train_images, self.train_labels = _on(device, data_dir, True, train_size)
         self.val_images, self.val_labels = _on(device, data_dir, False, val_size)
         self.model = Net().to(device)
-        self.called: nn.Module = torch.compile(self.model, mode="reduce-overhead") if compiled else self.model
+        self.called = cast("nn.Module", torch.compile(self.model, mode="reduce-overhead")) if compiled else self.model
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001)
 

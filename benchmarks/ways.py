@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -71,8 +72,7 @@ class Compiled(Alone):
     """One process, with the network by `torch.compile` in the mode that records CUDA graphs."""
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        compiled: nn.Module = torch.compile(model, mode="reduce-overhead")
-        return compiled
+        return cast("nn.Module", torch.compile(model, mode="reduce-overhead"))
 
 
 def fitroom_compiled(**settings: object) -> Way:
@@ -84,7 +84,7 @@ def fitroom_compiled(**settings: object) -> Way:
     return Way(go, may_fail=True)
 
 
-def configured(device: str, epochs: int, settings: dict[str, object]) -> TrainConfig:
+def configured(device: str, epochs: int, settings: Mapping[str, object]) -> TrainConfig:
     return TrainConfig.from_dict({"device": device, "epochs": epochs, "loading": "resident", **settings})
 
 
@@ -126,5 +126,5 @@ QUICK = {
     "a thousand in a loop": resident(train_size=1000),
 }
 """Not measured: for the test of this program."""
-WHOLE = {OURS: {}, GRAPHS: {"cuda_graphs": True}}
+WHOLE: dict[str, dict[str, object]] = {OURS: {}, GRAPHS: {"cuda_graphs": True}}
 """Settings of the trainings that are timed from beginning to end, on a GPU."""

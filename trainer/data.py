@@ -176,7 +176,10 @@ class Resident(Batches):
 
     def train_inputs(self, epoch: int, *, skip: int = 0) -> Iterator[Inputs]:
         """The places of each batch in the split."""
-        order = permutation(self.samples, seed=self._seed, epoch=epoch).to(self._device)
+        order = permutation(self.samples, seed=self._seed, epoch=epoch)
+        if self._device.type == "cuda":
+            # From pinned memory the copy goes on by itself, and the host goes on too.
+            order = order.pin_memory().to(self._device, non_blocking=True)
         for places in order[skip * self._batch_size :].split(self._batch_size):
             if len(places) == self._batch_size:
                 yield (places[self._part.rank :: self._part.size],)

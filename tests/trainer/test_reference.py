@@ -15,7 +15,7 @@ from sqlalchemy import text
 from app.config import ROOT, Settings
 from app.schema import opened
 from benchmarks.accuracy import REFERENCE, WAYS, report, settings_of
-from benchmarks.recording import Pair, measured, sentence
+from benchmarks.recording import Pair, Turn, measured, sentence
 from benchmarks.trainer import Found, _report
 from benchmarks.tutorial import Tutorial
 from benchmarks.ways import AS_GIVEN, GRAPHS, LOOP, OURS, QUICK, Measured
@@ -100,7 +100,9 @@ def test_what_recording_costs_is_measured_on_pairs_of_epochs(data_dir: Path, tmp
     config = TrainConfig(train_size=512, val_size=100, epochs=3, loading="resident", arch="mlp")
     pairs = measured(config, data_dir, tmp_path)
     assert len(pairs) == 2
-    assert all(0 < pair.writing < pair.recorded for pair in pairs)
+    assert all(pair.bare.writing < pair.recorded.writing < pair.recorded.seconds for pair in pairs)
     with opened(Settings(home=tmp_path).database) as database, database.read() as session:
-        assert session.scalar(text("SELECT count(*) FROM epochs")) == 3
-    assert sentence([Pair(1.01, 1.0, 0.004)] * 3).startswith("Reading and writing the loss of every step takes 0.99%")
+        assert session.scalar(text("SELECT sum(length(losses)) / 4 FROM step_blocks")) == 3 * 2
+    said = sentence([Pair(Turn(1.01, 0.004, 2.0), Turn(1.0, 0.0, 1.99))] * 3)
+    assert said.startswith("Reading and writing the loss of every step takes 0.99% of the throughput")
+    assert "Of the processor's time it takes 0.50%" in said
