@@ -54,9 +54,8 @@ class Sidecar:
         with self._lock:
             if self._timer:
                 self._timer.cancel()
-            process = self._started()
             try:
-                return self._exchange(process, question)
+                return self._exchange(self._started(), question)
             except (OSError, ValueError, TimeoutError) as error:
                 self._end()
                 raise SidecarError(f"The helper process gave no answer: {error or type(error).__name__}.") from error

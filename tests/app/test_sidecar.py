@@ -51,6 +51,12 @@ def test_questions_asked_at_once_are_answered_each_with_its_own(sidecar: Sidecar
     assert answers == {size: [size * size] for size in sizes}
 
 
+def test_a_process_that_cannot_be_started_is_told_in_words(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CROWDED", "x" * 200_000)  # more than an environment may hold
+    with pytest.raises(SidecarError, match=r"The helper process gave no answer: .*Argument list too long"):
+        sidecar.ask(QUESTION)
+
+
 def test_a_process_that_is_killed_is_replaced_by_the_next_question(sidecar: Sidecar):
     sidecar.ask(QUESTION)
     (process,) = children()
