@@ -69,16 +69,26 @@ def import_(settings: Settings, parsed: argparse.Namespace) -> int:
             return 0
         with db.write() as session:
             importing.look_again(session, plan)
-            made = importing.carry_out(session, plan, who="terminal", now=utc_now())
-    numbers = f": {made[0]}" if len(made) == 1 else f": {made[0]} to {made[-1]}" if made else ""
-    print(f"{len(made)} imported{numbers}; {len(plan) - len(made)} were here already.")
+            done = importing.carry_out(session, plan, who="terminal", now=utc_now())
+    print(_said(done, len(plan)))
     return 0
+
+
+def _said(done: importing.Done, count: int) -> str:
+    made = done.made
+    numbers = f": {made[0]}" if len(made) == 1 else f": {made[0]} to {made[-1]}" if made else ""
+    updated = f"{len(done.updated)} brought up to date; " if done.updated else ""
+    return f"{len(made)} imported{numbers}; {updated}{count - len(made) - len(done.updated)} were here already."
+
+
+def _here(item: importing.Planned) -> str:
+    return "has grown, brings up to date" if item.grown else "here already as"
 
 
 def _print_plan(plan: Sequence[Planned]) -> None:
     for item in plan[:SHOWN]:
         best = "" if item.best is None else f", best validation accuracy {item.best:.2%}"
-        here = "" if item.here_as is None else f"  (here already as run {item.here_as})"
+        here = "" if item.here_as is None else f"  ({_here(item)} run {item.here_as})"
         kept = len(item.mapped.kept)
         more = f", {kept} more measure{'s' if kept > 1 else ''}" if kept else ""
         epochs = "1 epoch" if item.epochs == 1 else f"{item.epochs} epochs"

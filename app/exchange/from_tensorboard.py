@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,8 +140,13 @@ def _run(owner: Path, parts: Iterable[_Folder], root: Path, name: str) -> PastRu
 
 def _key(files: Sequence[Path]) -> str:
     """Of the first file's name and beginning: they stay when the run goes on and its files grow."""
-    first = min(files, key=lambda file: (file.name, file.as_posix()))
+    first = min(files, key=lambda file: (_in_order(file.name), file.as_posix()))
     digest = hashlib.sha256(first.name.encode())
     for record in itertools.islice(eventfile.records(first), 2):
         digest.update(record)
     return f"tensorboard:{digest.hexdigest()[:40]}"
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """Numbers by their value: a process counts the files that it begins in one second, and the tenth is no first."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]

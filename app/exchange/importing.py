@@ -2,10 +2,11 @@
 
     found = read(kind, path)                      raises ImportProblem
     plan = planned(session, found)                what would be made of them; writes nothing
-    ids = carry_out(session, plan, who=..., now=...)
+    done = carry_out(session, plan, who=..., now=...)
 
 An imported run has ended, whatever it was doing: no worker takes it, and it cannot be run again. A run that is here
-already is recognised by its key and left as it is.
+already is recognised by its key. Where its source tells more than before, it is brought up to date: what it has
+recorded and how it stands, not what people have written on it here. Otherwise it is left as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert, select, text
+from sqlalchemy import Select, delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from app.exchange import from_csv, from_mlflow, from_tensorboard, mapping
@@ -37,6 +38,7 @@ READERS: dict[str, Callable[[Path, str], list[PastRun]]] = {
 }
 MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 _KEYS_AT_A_TIME = 500
+_BYTES_OF_A_STEP = 8
 _LONGEST_SETTING = 8000
 
 
@@ -48,6 +50,13 @@ class Planned:
     mapped: Mapped
     here_as: int | None = None
     """The number of the run that it is already."""
+    grown: bool = False
+    """Whether it is here, and its source tells more now."""
+
+    @property
+    def points(self) -> int:
+        """Values of its epochs and of the curves beside them."""
+        return len(self.mapped.numbers) + sum(map(len, self.mapped.kept.values()))
 
     @property
     def name(self) -> str:
@@ -83,38 +92,82 @@ def planned(session: Session, found: Sequence[PastRun]) -> list[Planned]:
 
 
 def look_again(session: Session, plan: Sequence[Planned]) -> None:
-    """Find out which of them are here already."""
+    """Find out which of them are here already, and which of these have grown."""
     by_key = {item.past.key: item for item in plan}
     keys = list(by_key)
     for start in range(0, len(keys), _KEYS_AT_A_TIME):
         some = keys[start : start + _KEYS_AT_A_TIME]
-        for run_id, key in session.execute(select(Run.id, Run.source_key).where(Run.source_key.in_(some))):
-            by_key[str(key)].here_as = run_id
+        for row in session.execute(_known(some)):
+            item = by_key[row.source_key]
+            item.here_as = row.id
+            ended = row.status != item.past.status and item.points == row.epochs + row.points
+            item.grown = item.points > row.epochs + row.points or ended
 
 
-def carry_out(session: Session, plan: Sequence[Planned], *, who: str, now: datetime) -> list[int]:
-    """Write those that are new, and say which numbers they got. All of them or, where the session ends badly, none.
+def _known(keys: Sequence[str]) -> Select[Any]:
+    """The runs that are here under these keys, and how much is known of each."""
+    epochs = select(func.count()).where(Epoch.run_id == Run.id).scalar_subquery()
+    points = select(func.sum(func.length(SeriesRow.steps))).where(SeriesRow.run_id == Run.id).scalar_subquery()
+    kept = func.coalesce(points, 0) / _BYTES_OF_A_STEP
+    return select(Run.id, Run.source_key, Run.status, epochs.label("epochs"), kept.label("points")).where(
+        Run.source_key.in_(keys)
+    )
 
-    In bulk, because workers wait for the database as long as this takes.
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The numbers of the runs."""
+
+    made: list[int]
+    updated: list[int]
+
+
+def carry_out(session: Session, plan: Sequence[Planned], *, who: str, now: datetime) -> Done:
+    """Write those that are new, and bring those that have grown up to date.
+
+    All of them or, where the session ends badly, none. In bulk, because workers wait for the database as long as this
+    takes.
     """
-    new = [item for item in plan if item.here_as is None]
-    if not new:
-        return []
-    first = _next_id(session)
-    numbered = list(enumerate(new, start=first))
-    for model, rows in (
-        (Run, [_run(run_id, item, now) for run_id, item in numbered]),
-        (Tag, [{"run_id": run_id, "name": tag} for run_id, item in numbered for tag in _tags(item.past)]),
-        (Epoch, [row for run_id, item in numbered for row in _epochs(run_id, item, now)]),
-        (SeriesRow, [row for run_id, item in numbered for row in _series(run_id, item)]),
-        (Change, [row for run_id, item in numbered for row in _changes(run_id, item, now)]),
-    ):
-        if rows:
-            # The table's own insert is one statement for all rows; the model's would part them by what is None.
-            session.execute(insert(Base.metadata.tables[model.__tablename__]), rows)
-    detail = f"{len(new)} runs" if len(new) > 1 else new[0].name
-    audit.note(session, who, "imported", now=now, run_id=first if len(new) == 1 else None, detail=detail)
-    return [run_id for run_id, _ in numbered]
+    new = list(enumerate([item for item in plan if item.here_as is None], start=_next_id(session)))
+    grown = [(item.here_as, item) for item in plan if item.here_as is not None and item.grown]
+    _renew(session, grown, now)
+    _insert(session, Run, [_run(run_id, item, now) for run_id, item in new])
+    _insert(session, Tag, [{"run_id": run_id, "name": tag} for run_id, item in new for tag in _tags(item.past)])
+    told = [*new, *grown]
+    _insert(session, Epoch, [row for run_id, item in told for row in _epochs(run_id, item, now)])
+    _insert(session, SeriesRow, [row for run_id, item in told for row in _series(run_id, item)])
+    _insert(session, Change, [row for run_id, item in told for row in _changes(run_id, item, now)])
+    for action, found in (("imported", new), ("brought up to date", grown)):
+        _note(session, who, action, found, now)
+    return Done([run_id for run_id, _ in new], [run_id for run_id, _ in grown])
+
+
+def _insert(session: Session, model: type[Base], rows: list[dict[str, Any]]) -> None:
+    if rows:
+        # The table's own insert is one statement for all rows; the model's would part them by what is None.
+        session.execute(insert(Base.metadata.tables[model.__tablename__]), rows)
+
+
+def _renew(session: Session, grown: Sequence[tuple[int, Planned]], now: datetime) -> None:
+    """What the source says of a run takes the place of what it said; name, tags, notes and star are people's."""
+    for run_id, item in grown:
+        for model in (Epoch, SeriesRow):
+            session.execute(delete(model).where(model.run_id == run_id))
+        fresh = _run(run_id, item, now)
+        session.execute(update(Run).where(Run.id == run_id).values({name: fresh[name] for name in _OF_THE_SOURCE}))
+
+
+_OF_THE_SOURCE = (
+    "config", "config_key", "source_info", "status", "message", "finished_at", "spark", *MEASURES, "images_per_s",
+    "epochs_done", "best_epoch", "best_val_accuracy",
+)  # fmt: skip
+
+
+def _note(session: Session, who: str, action: str, found: Sequence[tuple[int, Planned]], now: datetime) -> None:
+    if found:
+        run_id, first = found[0]
+        detail = f"{len(found)} runs" if len(found) > 1 else first.name
+        audit.note(session, who, action, now=now, run_id=run_id if len(found) == 1 else None, detail=detail)
 
 
 def _next_id(session: Session) -> int:
@@ -147,7 +200,15 @@ def _run(run_id: int, item: Planned, now: datetime) -> dict[str, Any]:
 
 
 def _message(past: PastRun) -> str:
-    return f"Imported from {_clean(past.where, 500)}."
+    return f"Imported from {_place(past)}."
+
+
+def _line(item: Planned) -> str:
+    return f"Brought up to date from {_place(item.past)}." if item.grown else _message(item.past)
+
+
+def _place(past: PastRun) -> str:
+    return _clean(past.name if past.where == "." else past.where, 500)
 
 
 def _config_key(past: PastRun, mapped: Mapped) -> str:
@@ -234,7 +295,7 @@ def _series(run_id: int, item: Planned) -> Iterator[dict[str, Any]]:
 
 def _changes(run_id: int, item: Planned, now: datetime) -> Iterator[dict[str, Any]]:
     """What the run's own log tells, and what open tables hear."""
-    line = {"level": "info", "message": _message(item.past)}
+    line = {"level": "info", "message": _line(item)}
     yield {"run_id": run_id, "kind": "log", "data": line, "at": now}
     yield {"run_id": run_id, "kind": "status", "data": None, "at": now}
 

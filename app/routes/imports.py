@@ -196,9 +196,10 @@ def _carried_out(shared: State, found: Sequence[PastRun], who: str) -> Response:
     with shared.db.write() as session:
         # Somebody may have imported the same in the meantime.
         importing.look_again(session, plan)
-        made = importing.carry_out(session, plan, who=who, now=shared.clock())
-    if len(made) == 1:
-        return RedirectResponse(f"/runs/{made[0]}", 303)
+        done = importing.carry_out(session, plan, who=who, now=shared.clock())
+    changed = [*done.made, *done.updated]
+    if len(changed) == 1:
+        return RedirectResponse(f"/runs/{changed[0]}", 303)
     return RedirectResponse(f"/runs?filter=source%20%3D%20{found[0].source}", 303)
 
 
@@ -213,7 +214,8 @@ def _preview(
         "plan": plan[:SHOWN],
         "more": max(0, len(plan) - SHOWN),
         "new": sum(item.here_as is None for item in plan),
-        "known": sum(item.here_as is not None for item in plan),
+        "grown": sum(item.grown for item in plan),
+        "known": sum(item.here_as is not None and not item.grown for item in plan),
         "measures": _measures(plan),
         "settings": sorted({name for item in plan for name in item.mapped.config}),
         "others": sorted({name for item in plan for name in item.mapped.other_settings}),

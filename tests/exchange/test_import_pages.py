@@ -67,6 +67,21 @@ def test_a_csv_is_shown_first_and_imported_once(client: TestClient):
     assert "Import 0" not in again
 
 
+def test_a_csv_that_has_grown_says_so_and_brings_its_run_up_to_date(client: TestClient):
+    lines = [f"{epoch},{0.5 + epoch / 10}\n" for epoch in range(1, 5)]
+    short, long = ("epoch,val_accuracy\n" + "".join(lines[:count]) for count in (2, 4))
+    client.post(f"{upload(client, 'grows.csv', short.encode())}/confirm")
+    client.patch("/api/v1/runs/1", json={"notes": "mine"})
+    preview = upload(client, "grows.csv", long.encode())
+    shown = client.get(preview).text
+    assert "0 new runs; 1 is here and has grown: it is brought up to date" in shown
+    assert "Bring 1 run up to date" in shown
+    assert client.post(f"{preview}/confirm").url.path == "/runs/1"
+    run = client.get("/api/v1/runs/1").json()
+    assert (run["epochs_done"], run["best_val_accuracy"], run["notes"]) == (4, pytest.approx(0.9), "mine")
+    assert client.get("/api/v1/runs").json()["total"] == 1
+
+
 def test_what_was_discarded_is_gone(client: TestClient, tmp_path: Path):
     preview = upload(client, "old.csv", CSV)
     client.post(f"{preview}/discard")

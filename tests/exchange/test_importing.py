@@ -36,7 +36,7 @@ def take(db: Database, clock: FakeClock) -> Callable[[str, Path], list[int]]:
     def take(kind: str, path: Path) -> list[int]:
         found = importing.read(kind, path)
         with db.write() as session:
-            return importing.carry_out(session, importing.planned(session, found), who="test", now=clock())
+            return importing.carry_out(session, importing.planned(session, found), who="test", now=clock()).made
 
     return take
 
@@ -405,6 +405,55 @@ def test_imported_runs_do_not_fold_with_fitrooms_own_and_are_deleted_whole(
     assert take("mlflow", tmp_path) == [run_id + 1]
 
 
+def test_a_log_that_has_grown_brings_its_run_up_to_date(db: Database, clock: FakeClock, tmp_path: Path):
+    """TensorBoard's writer begins another file when a run goes on; what people have written on the run stays."""
+    logs = tmp_path / "logs"
+
+    def go_on(first: int, last: int) -> importing.Done:
+        with SummaryWriter(str(logs)) as writer:
+            for step in range(first, last):
+                writer.add_scalar("Accuracy/val", 0.5 + step / 10, step, walltime=1000.0 + 60 * step)
+                writer.add_scalar("weights/norm", step * 2.0, step, walltime=1000.0 + 60 * step)
+        return bring()
+
+    def bring() -> importing.Done:
+        found = importing.read("tensorboard", logs)
+        with db.write() as session:
+            return importing.carry_out(session, importing.planned(session, found), who="test", now=clock())
+
+    assert go_on(0, 2) == importing.Done([1], [])
+    with db.write() as session:
+        runs.get(session, 1).name = "mine"
+    assert go_on(2, 4) == importing.Done([], [1])
+    assert bring() == importing.Done([], []), "what tells nothing new leaves it as it is"
+    with db.read() as session:
+        run = runs.get(session, 1)
+        assert (run.name, run.epochs_done, run.best_epoch) == ("mine", 4, 4)
+        assert run.best_val_accuracy == pytest.approx(0.8)
+        assert [line["message"] for line in metrics.log_lines(session, 1)][-1] == "Brought up to date from logs."
+        series = session.scalars(select(SeriesRow)).one()
+        assert np.frombuffer(series.values).tolist() == [0.0, 2.0, 4.0, 6.0]
+    assert column(db, 1, "val_accuracy") == pytest.approx([0.5, 0.6, 0.7, 0.8])
+    # An older copy of the log takes nothing away.
+    newest = max(logs.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    newest.unlink()
+    assert bring() == importing.Done([], [])
+    assert len(column(db, 1, "val_accuracy")) == 4
+
+
+def test_an_mlflow_run_that_has_ended_since_says_so(db: Database, take: Callable[..., list[int]], tmp_path: Path):
+    store = mlflow_files(tmp_path)
+    meta = next(store.rglob("1a37*/meta.yaml"))
+    meta.write_text(meta.read_text().replace("status: 3", "status: 1"))
+    (run_id,) = take("mlflow", store)
+    with db.read() as session:
+        assert runs.get(session, run_id).status == Status.CANCELLED
+    meta.write_text(meta.read_text().replace("status: 1", "status: 3"))
+    assert take("mlflow", store) == []
+    with db.read() as session:
+        assert runs.get(session, run_id).status == Status.FINISHED
+
+
 def test_the_command_previews_imports_and_refuses(settings: Settings, tmp_path: Path, command: Command):
     store = mlflow_files(tmp_path)
     shown = command(settings.home, "import", "mlflow", str(store), "--dry-run")
@@ -414,6 +463,13 @@ def test_the_command_previews_imports_and_refuses(settings: Settings, tmp_path: 
     )
     again = command(settings.home, "import", "mlflow", str(store))
     assert again.stdout.endswith("(here already as run 1)\n0 imported; 1 were here already.\n")
+    with next(store.rglob("train/loss")).open("a") as loss, next(store.rglob("val_acc")).open("a") as accuracy:
+        loss.write("1795559921934 0.4 2\n")
+        accuracy.write("1795559921934 0.9 2\n")
+    grown = command(settings.home, "import", "mlflow", str(store))
+    assert grown.stdout.endswith(
+        "(has grown, brings up to date run 1)\n0 imported; 1 brought up to date; 0 were here already.\n"
+    )
     refused = command(settings.home, "import", "csv", str(tmp_path / "nothing.csv"))
     assert (refused.returncode, refused.stderr) == (
         1,
