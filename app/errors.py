@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -56,6 +57,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for busy in DATABASE_BUSY:
         app.add_exception_handler(busy, database_busy)
+    app.add_exception_handler(DatabaseError, _database_damaged)
 
 
 class _ProblemJson(JSONResponse):
@@ -136,3 +138,16 @@ def database_busy(request: Request, error: Exception) -> Response:
     logger.error("database: %s", error)
     detail = "The database did not answer in time. Please try again in a moment."
     return answer(request, 503, detail, headers={"Retry-After": "5"})
+
+
+def _database_damaged(request: Request, error: Exception) -> Response:
+    """Unlike a busy one it will not mend by waiting. What else a database raises is an error that nobody foresaw."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
+    if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        raise error
+    logger.error("database: %s", error)
+    detail = (
+        "The database is damaged, and this part of it cannot be read. Whoever keeps this server should stop it, move "
+        "the database away and put a backup in its place: fitroom restore FILE."
+    )
+    return answer(request, 500, detail)
