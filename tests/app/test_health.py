@@ -11,8 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from app import metrics as recorded
-from app import runs, workers
+from app import recording, runs, workers
 from app.main import create_app
 from app.middleware import CONTENT_SECURITY_POLICY
 from tests.app.factories import epoch, started
@@ -120,9 +119,9 @@ def test_metrics_count_queue_runs_epochs_failures_and_heartbeats(client: TestCli
         workers.announce(session, "w1", now=clock(), info={})
         held = runs.claim(session, "w1", now=clock())
         assert held is not None
-        recorded.record(session, held, started(), now=clock())
-        recorded.record(session, held, epoch(1), now=clock())
-        recorded.record(session, held, epoch(2), now=clock())
+        recording.record(session, held, started(), now=clock())
+        recording.record(session, held, epoch(1), now=clock())
+        recording.record(session, held, epoch(2), now=clock())
         runs.fail(session, held, reason="diverged", message="Too far.", now=clock())
         assert runs.claim(session, "w1", now=clock()) is not None
     clock.forward(7)
