@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from tests.trainer.recording import OnCpu
 from tests.trainer.test_settings import EVERYTHING
@@ -18,6 +20,7 @@ from trainer.graphs import WARM_UP
 from trainer.group import Alone
 from trainer.learner import Learner
 from trainer.loop import train
+from trainer.optim import make_optimizer, set_lr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +109,25 @@ def test_a_learning_rate_on_the_device_trains_as_one_in_python_does(data_dir: Pa
         )
         plain = Training(replace(on_device, cuda_graphs=False), data_dir)
         assert Training(on_device, data_dir).epoch(1) == pytest.approx(plain.epoch(1), rel=1e-4)
+
+
+def test_rmsprop_never_asks_a_gpu_for_its_learning_rate():
+    """A GPU is only thought of here: of its tensors all is known but their values, and asking for one raises.
+
+    A CPU's RMSprop cannot be recorded: torch makes it so on GPUs alone.
+    """
+    with FakeTensorMode():
+        weights = [nn.Parameter(torch.rand(3, 4, device="cuda")) for _ in range(2)]
+        optimizer = make_optimizer(config(optimizer="rmsprop", weight_decay=0.1), weights)
+        for step in range(2):
+            set_lr(optimizer, 0.1 / (1 + step))
+            for weight in weights:
+                weight.grad = torch.rand_like(weight)
+            nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+        assert {state["step"].device.type for state in optimizer.state.values()} == {"cuda"}
+        with pytest.raises(DataDependentOutputException):
+            optimizer.param_groups[0]["lr"].item()
 
 
 def test_a_training_goes_on_within_an_epoch_from_where_its_generators_stood(data_dir: Path):
