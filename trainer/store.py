@@ -21,13 +21,14 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from trainer.durable import sync
-from trainer.errors import DataError, DataMissing, within
+from trainer.errors import ConfigError, DataError, DataMissing, within
 from trainer.ingest.contract import Converted
 
 PREFIX = "set:"
@@ -101,16 +102,22 @@ class Store:
     def sets(self) -> list[DataSet]:
         """All versions of all data sets, by name, the newest version first."""
         places = sorted(self._places(), key=lambda place: (place.parent.name.lower(), -int(place.name)))
-        found = (_found(place) for place in places)
-        return [dataset for dataset in found if dataset is not None]
+        return [found for found in map(_found, places) if isinstance(found, DataSet)]
+
+    def damaged(self) -> list[tuple[str, int]]:
+        """Name and version of those whose description cannot be read."""
+        places = sorted(self._places())
+        return [(place.parent.name, int(place.name)) for place in places if isinstance(_found(place), DataError)]
 
     def get(self, name: str, version: int | None = None) -> DataSet:
-        """The newest version where none is named. Raises `DataMissing`."""
+        """The newest version where none is named. Raises `DataMissing`; `DataError` for a damaged description."""
         places = [place for place in self._places(name) if version in (None, int(place.name))]
         found = _found(max(places, key=lambda place: int(place.name))) if places else None
         if found is None:
             wanted = name if version is None else f"{name}, version {version}"
             raise DataMissing(f"There is no data set {wanted} here. It may have been removed.")
+        if isinstance(found, DataError):
+            raise found
         return found
 
     def find(self, content: str) -> DataSet | None:
@@ -220,23 +227,34 @@ def parsed(dataset: str) -> tuple[str, int | None]:
     return match[1], int(match[2]) if match[2] else None
 
 
-def _found(place: Path) -> DataSet | None:
-    """None where it was removed meanwhile."""
+def _found(place: Path) -> DataSet | DataError | None:
+    """None where it was removed meanwhile; an error to be raised where it cannot be understood."""
     try:
         return _dataset(place)
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError, LookupError, ConfigError) as error:
+        return DataError(
+            f"The description in {within(place)} is damaged ({error}). Remove that folder, upload it again."
+        )
 
 
 def _dataset(place: Path) -> DataSet:
     card = json.loads((place / "card.json").read_text(encoding="utf-8"))
     added = card.pop("added")
-    size = sum(item.stat().st_size for item in place.iterdir())
+    size = sum((place / name).stat().st_size for name in (*ARRAYS, "about.json", "card.json"))
     return DataSet(place.parent.name, int(place.name), place, _about(place), Card(**card), size, added)
 
 
 def _about(folder: Path) -> Converted:
-    return Converted.from_dict(json.loads((folder / "about.json").read_text(encoding="utf-8")))
+    path = folder / "about.json"
+    return _told(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _told(path: Path, _changed_ns: int) -> Converted:
+    """It is asked for several times a page, of every version, and never changes."""
+    return Converted.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -122,7 +122,8 @@ class DataSetDetailOut(DataSetOut):
 
 def catalogue(data_dir: Path) -> list[DataSetOut]:
     """All that a run may name: Fashion-MNIST, those that are kept (by name, newest version first), CSV folders."""
-    kept = [DataSetOut.of(item) for item in Store(data_dir).sets()]
+    store = Store(data_dir)
+    kept = [DataSetOut.of(item) for item in store.sets()] + [_damaged(*item) for item in store.damaged()]
     others = [_other(dataset, data_dir) for dataset, _ in sources.available(data_dir) if not dataset.startswith(SET)]
     return [*others[:1], *kept, *others[1:]]
 
@@ -317,6 +318,20 @@ def _kept(dataset: str) -> tuple[str, int]:
     if version is None:
         raise FormError({"dataset": "Name the version too, as in set:NAME@1."})
     return name, version
+
+
+def _damaged(name: str, version: int) -> DataSetOut:
+    return DataSetOut(
+        id=f"{SET}{name}@{version}",
+        name=name,
+        version=version,
+        classes=[],
+        shape=[],
+        train=None,
+        val=None,
+        sha256=None,
+        problem="Its description is damaged. Upload it again.",
+    )
 
 
 def _other(dataset: str, data_dir: Path) -> DataSetOut:

@@ -7,6 +7,7 @@ A child process reads what a stranger has sent (`trainer.ingest`). What it found
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from app.forms import FormError
 from trainer.errors import ConfigError
 from trainer.ingest.contract import Choices
 from trainer.packing import pack, unpack
+
+logger = logging.getLogger("fitroom.intake")
 
 SAMPLES = 40
 """Images of a first look."""
@@ -67,6 +70,8 @@ class _Job:
     """The one of the same upload before it, which may still be ending."""
     child: Child | None = None
     cancelled: bool = False
+    kept: bool = False
+    """Whether its end is on the disk; else it is remembered here, or it would be read again and again."""
     done: threading.Event = field(default_factory=threading.Event)
 
 
@@ -183,17 +188,31 @@ class Intake:
         with self._lock:
             if job.cancelled:
                 return
-            child = job.child = Child("trainer.ingest")
         try:
-            self._steps(upload, job, child)
+            self._read_through(upload, job)
         except (ChildEnded, UploadError, OSError) as error:
             self._tell(upload.id, job, stage=FAILED, error={"message": str(error)})
+        except Exception:
+            # An error nobody foresaw: without an end that is told, it would be read again and again.
+            logger.exception("upload %s could not be read", upload.id)
+            self._tell(upload.id, job, stage=FAILED, error={"message": "Reading it failed; the log says more."})
         finally:
-            child.close()
             job.done.set()
             with self._lock:
-                if self._jobs.get(upload.id) is job:
+                if job.kept and self._jobs.get(upload.id) is job:
                     del self._jobs[upload.id]
+
+    def _read_through(self, upload: Upload, job: _Job) -> None:
+        """In a process of its own. Raises `ChildEnded`, `UploadError`, OSError."""
+        child = Child("trainer.ingest")
+        try:
+            with self._lock:
+                if job.cancelled:
+                    return
+                job.child = child
+            self._steps(upload, job, child)
+        finally:
+            child.close()
 
     def _steps(self, upload: Upload, job: _Job, child: Child) -> None:
         files = [
@@ -231,7 +250,16 @@ class Intake:
                 return
             job.reading = replace(job.reading, **changes)
             if job.reading.over:
-                self._keep(upload_id, job.reading)
+                self._end(upload_id, job)
+
+    def _end(self, upload_id: str, job: _Job) -> None:
+        """With the lock held."""
+        try:
+            self._keep(upload_id, job.reading)
+        except OSError:
+            logger.exception("what was found in upload %s could not be kept", upload_id)
+        else:
+            job.kept = True
 
     def _keep(self, upload_id: str, reading: Reading) -> None:
         path = self._uploads.path(upload_id, "reading.json")

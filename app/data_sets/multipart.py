@@ -5,16 +5,18 @@ Starlette's own parser spools files into the system's temporary folder first, wh
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import anyio
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from app.data_sets.pieces import Piece
+from app.data_sets.pieces import NoSuchUpload, Piece
 from app.data_sets.uploads import Upload, Uploads
 
 _LONGEST_FIELD = 8192
@@ -39,6 +41,7 @@ class _Parts:
         return {
             "on_header_field": data("header"),
             "on_header_value": data("value"),
+            "on_header_end": mark("known"),
             "on_headers_finished": mark("begin"),
             "on_part_data": data("data"),
             "on_part_end": mark("end"),
@@ -59,6 +62,7 @@ class _Form:
     """Bytes that its files may still have."""
     fields: dict[str, str] = field(default_factory=dict)
     header: bytes = b""
+    value: bytes = b""
     headers: dict[bytes, bytes] = field(default_factory=dict)
     name: str = ""
     text: bytes = b""
@@ -70,10 +74,15 @@ class _Form:
         getattr(self, f"_{kind}")(content)
 
     def _header(self, content: bytes) -> None:
-        self.header = content.lower()
+        """Names and values come in as many pieces as the network has cut them into."""
+        self.header += content
 
     def _value(self, content: bytes) -> None:
-        self.headers[self.header] = self.headers.get(self.header, b"") + content
+        self.value += content
+
+    def _known(self, _: bytes) -> None:
+        self.headers[self.header.lower()] = self.value
+        self.header = self.value = b""
 
     def _begin(self, _: bytes) -> None:
         _, options = parse_options_header(self.headers.get(b"content-disposition"))
@@ -116,8 +125,15 @@ async def receive_form(request: Request, uploads: Uploads, who: str) -> Upload:
             await run_in_threadpool(_take_all, form, block)
         return await run_in_threadpool(uploads.settle, upload.id, form.fields.get("name", ""))
     except BaseException:
-        uploads.remove(upload.id)
+        # Beside the loop, since it may be gigabytes; and to its end, though whoever sent it may be gone.
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(_discard, uploads, upload.id)
         raise
+
+
+def _discard(uploads: Uploads, upload_id: str) -> None:
+    with contextlib.suppress(NoSuchUpload):  # somebody else has discarded it
+        uploads.remove(upload_id)
 
 
 def _take_all(form: _Form, found: list[tuple[str, bytes]]) -> None:

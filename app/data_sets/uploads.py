@@ -136,10 +136,12 @@ class Uploads:
         """Raises `NoSuchUpload`."""
         try:
             told = json.loads((self.path(upload_id) / "state.json").read_text())
-        except (OSError, ValueError):
+            moments = {key: datetime.fromisoformat(told[key]) for key in ("created_at", "touched_at")}
+            files = tuple(File(**item) for item in told["files"])
+            return Upload(**{**told, **moments, "id": upload_id, "files": files})
+        except (OSError, ValueError, KeyError, TypeError):
+            # Damaged, or of another version of Fitroom, it is none either.
             raise NoSuchUpload("There is no such upload: it was finished, discarded, or left for a day.") from None
-        moments = {key: datetime.fromisoformat(told[key]) for key in ("created_at", "touched_at")}
-        return Upload(**{**told, **moments, "id": upload_id, "files": tuple(File(**item) for item in told["files"])})
 
     def path(self, upload_id: str, *parts: str) -> Path:
         """Where an upload keeps its things. Raises `NoSuchUpload` for what cannot be an id."""
@@ -192,11 +194,13 @@ class Uploads:
 
     def sweep(self, busy: Sequence[str] = ()) -> int:
         """Remove what nobody has touched for `KEPT`, and what is no upload. Returns how many."""
-        kept = {item.id for item in self.all() if self.clock() - item.touched_at < KEPT} | set(busy)
-        folders = [item for item in (self.folder.iterdir() if self.folder.is_dir() else ()) if item.name not in kept]
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        return len(folders)
+        with self._lock:
+            kept = {item.id for item in self.all() if self.clock() - item.touched_at < KEPT} | set(busy)
+            there = self.folder.iterdir() if self.folder.is_dir() else ()
+            old = [folder for folder in there if folder.name not in kept]
+            for folder in old:
+                shutil.rmtree(folder, ignore_errors=True)
+        return len(old)
 
     def touch(self, upload_id: str) -> None:
         """Somebody still works on it. Raises `NoSuchUpload`."""

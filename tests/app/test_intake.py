@@ -17,6 +17,7 @@ from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 
+from app.data_sets.child import Child
 from app.data_sets.multipart import receive_form
 from app.data_sets.uploads import Uploads
 from app.main import create_app
@@ -252,6 +253,56 @@ def test_a_plain_form_that_breaks_off_leaves_nothing(tmp_path: Path, clock: Fake
     with pytest.raises(ClientDisconnect):
         anyio.run(receive_form, request, uploads, "me")
     assert list(uploads.folder.iterdir()) == []
+
+
+def test_a_plain_form_may_be_cut_anywhere_on_its_way(tmp_path: Path, clock: FakeClock):
+    """The network decides where a block ends, in the middle of a header's name too."""
+    uploads = Uploads(tmp_path / "uploads", 10**9, clock)
+    name = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nshoes\r\n'
+    body = name + part("a.csv", "1,2\n")
+    headers = [(b"content-type", MULTIPART.encode()), (b"content-length", str(len(body)).encode())]
+
+    def received(*blocks: bytes) -> tuple[str, str, bytes]:
+        messages = [{"type": "http.request", "body": block, "more_body": True} for block in blocks]
+        messages[-1]["more_body"] = False
+
+        async def receive() -> dict[str, object]:
+            return messages.pop(0)
+
+        request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+        made = anyio.run(receive_form, request, uploads, "me")
+        content = uploads.path(made.id, "0").read_bytes()
+        uploads.remove(made.id)
+        return made.name, made.files[0].filename, content
+
+    for place in range(1, len(body)):
+        assert received(body[:place], body[place:]) == ("shoes", "a.csv", b"1,2\n"), f"cut at {place}"
+
+
+def test_a_reading_that_cannot_begin_says_so(client: TestClient, data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    """The kernel starts no process with so long a variable."""
+    monkeypatch.setenv("LONG", "x" * 200_000)
+    address = upload(client, ("a.csv", as_csv(data_dir, 20)))
+    told = reading(client, address)
+    assert (told["stage"], "Argument list too long" in told["error"]["message"]) == ("failed", True)
+    assert client.delete(address).status_code == 204
+
+
+def test_an_error_nobody_foresaw_ends_the_reading_even_if_that_cannot_be_written_down(
+    client: TestClient, data_dir: Path, home_with_data: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    def answer_nothing(self: Child, *_: object) -> dict[str, object]:
+        kept = next(home_with_data.uploads_dir.glob("*/reading.json"))
+        kept.unlink()
+        kept.mkdir()
+        return {}
+
+    monkeypatch.setattr(Child, "ask", answer_nothing)
+    address = upload(client, ("a.csv", as_csv(data_dir, 20)))
+    for _ in range(3):
+        told = reading(client, address)
+        assert (told["stage"], told["error"]) == ("failed", {"message": "Reading it failed; the log says more."})
+    assert client.delete(address).status_code == 204
 
 
 def in_colour(layout: str, count: int = 40) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,39 @@ def test_an_upload_is_swept_a_day_after_it_was_touched_last(uploads: Uploads, cl
     clock.forward(20 * 3600)
     assert uploads.sweep(busy=[used.id]) == 1
     assert [item.id for item in uploads.all()] == [used.id]
+
+
+def test_what_is_announced_while_others_are_swept_stays(uploads: Uploads):
+    stop = threading.Event()
+
+    def sweep() -> None:
+        while not stop.is_set():
+            uploads.sweep()
+
+    sweeping = threading.Thread(target=sweep)
+    sweeping.start()
+    try:
+        for _ in range(100):
+            made = uploads.create([{"filename": "a.csv", "size": 5}], name="", who="me")
+            uploads.begin(made.id, 0, 0).end(whole=True)
+            uploads.remove(made.id)
+    finally:
+        stop.set()
+        sweeping.join()
+
+
+@pytest.mark.parametrize("state", ["{}", "[]", "{", '{"files": [{"name": "of another version"}]}'])
+def test_an_upload_of_another_version_or_damaged_is_in_nobodys_way(
+    client: TestClient, home_with_data: Settings, clock: FakeClock, state: str
+):
+    one(client)
+    (odd,) = home_with_data.uploads_dir.iterdir()
+    (odd / "state.json").write_text(state)
+    assert client.get("/datasets/new").status_code == 200
+    assert client.get("/api/v1/uploads").json() == []
+    assert client.get(f"/api/v1/uploads/{odd.name}").status_code == 404
+    one(client)
+    assert len(client.get("/api/v1/uploads").json()) == 1
 
 
 def test_abandoned_uploads_are_gone_after_a_start(home_with_data: Settings, clock: FakeClock):

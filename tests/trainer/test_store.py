@@ -6,13 +6,16 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from app.data_sets.datasets import catalogue
 from tests.trainer.ingest.conftest import table
 from trainer import sources
 from trainer.config import TrainConfig
@@ -176,3 +179,37 @@ def test_a_set_that_is_damaged_says_so(store: Store, converted: Callable[..., Pa
     (kept.folder / "val-images.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match="shoes, version 1 cannot be read"):
         sources.load(kept.id, "val", tmp_path / "data")
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", '{"shape": 7}'])
+def test_a_damaged_description_is_told_and_hides_no_other_set(
+    store: Store, converted: Callable[..., Path], tmp_path: Path, damage: str
+):
+    first, second = store.accept(converted(60), "shoes"), store.accept(converted(80), "bags")
+    (first.folder / "about.json").write_text(damage)
+    assert store.sets() == [second]
+    assert store.damaged() == [("shoes", 1)]
+    with pytest.raises(DataError, match="sets/shoes/1 is damaged"):
+        store.get("shoes")
+    shown = {item.id: item.problem for item in catalogue(tmp_path / "data")}
+    assert "damaged" in str(shown["set:shoes@1"])
+    assert shown["set:bags@1"] is None
+
+
+def test_a_set_that_is_being_described_is_there_all_the_time(store: Store, converted: Callable[..., Path]):
+    kept = store.accept(converted(60), "shoes")
+    stop = threading.Event()
+
+    def look() -> bool:
+        found = set()
+        while not stop.is_set():
+            found.add(len(store.sets()))
+        return found == {1}
+
+    with ThreadPoolExecutor(1) as threads:
+        always = threads.submit(look)
+        for number in range(100):
+            store.describe("shoes", 1, Card(notes=str(number)))
+        stop.set()
+        assert always.result()
+    assert store.get("shoes").bytes == kept.bytes + len("99")
