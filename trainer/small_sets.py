@@ -11,6 +11,7 @@ Torch is imported only where something is fetched, so a form may be made from `S
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -18,8 +19,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from pickle import PickleError
+from tarfile import TarError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,6 +37,12 @@ from trainer.store import Card, DataSet, Store
 _SILENCE_S = 30.0
 """A server that says nothing for so long is taken for gone."""
 _EVERY_S = 0.3
+_DIFFERS, _UNREACHED = "corrupted", "Error downloading"
+"""What torchvision says of a file with another checksum than was published, and where no mirror had it."""
+_CANNOT_BE_HAD = (OSError, HTTPException)
+_CANNOT_BE_READ = (
+    RuntimeError, ValueError, AssertionError, LookupError, TypeError, EOFError, BadZipFile, TarError, PickleError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +99,8 @@ def fetch(name: str, data_dir: Path, progress: Progress = lambda *_: None) -> Da
         return here
     folder = data_dir / "downloads" / name
     folder.mkdir(parents=True, exist_ok=True)
-    socket.setdefaulttimeout(_SILENCE_S)
-    with _Watched(folder, small.bytes, progress):
-        try:
-            train, val, classes = _LOADERS[name](folder)
-        except (OSError, RuntimeError) as error:
-            said = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-            raise DataMissing(
-                f"{small.label} could not be downloaded ({said}). It comes from {small.source} and needs a network."
-            ) from error
+    with _Watched(folder, small.bytes, progress), _silence_ends(), _in_words(small, folder):
+        train, val, classes = _LOADERS[name](folder)
     place = store.workplace()
     try:
         stored = [_stored("train", train), _stored("val", val)]
@@ -116,6 +120,42 @@ def _stored(split: str, part: Split) -> Stored:
         return (images[start : start + count] for start in range(0, len(images), count))
 
     return Stored(split, split, None, images.shape, images.dtype, labels, rows, images.nbytes)
+
+
+@contextlib.contextmanager
+def _silence_ends() -> Iterator[None]:
+    """torchvision waits for ever for a server that says nothing."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextlib.contextmanager
+def _in_words(small: Small, folder: Path) -> Iterator[None]:
+    """What torchvision raises, as what it means for a person."""
+    try:
+        yield
+    except _CANNOT_BE_HAD as error:
+        raise DataMissing(_without(small, str(error))) from error
+    except _CANNOT_BE_READ as error:
+        if _UNREACHED in str(error) or _DIFFERS in str(error):
+            raise DataMissing(_without(small, str(error))) from error
+        # torchvision takes a file that was being unpacked when its process ended for a whole one.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise DataError(f"What was downloaded of {small.label} is damaged and was removed. Fetch it again.") from error
+
+
+def _without(small: Small, said: str) -> str:
+    if _DIFFERS in said:
+        return (
+            f"What arrived of {small.label} is not what was published: it was cut short, or its checksum differs. "
+            "Fetch it again; what arrived whole is kept for that."
+        )
+    why = (said.strip().splitlines() or ["no answer"])[-1]
+    return f"{small.label} could not be downloaded ({why}). It comes from {small.source} and needs a network."
 
 
 class _Watched:
