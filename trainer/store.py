@@ -221,6 +221,10 @@ def card_of(dataset: DataSet) -> dict[str, Any]:
 
 def parsed(dataset: str) -> tuple[str, int | None]:
     """Name and version, or None for the newest, of an id. Raises `DataMissing` where it is none."""
+    if not dataset.startswith(PREFIX):
+        raise DataMissing(
+            f"{dataset} was not brought here, and only what was has versions, a data card and a file to take away."
+        )
     match = ID.fullmatch(dataset)
     if match is None:
         raise DataMissing(f"{dataset} names no data set.")
