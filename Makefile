@@ -13,7 +13,7 @@ TESTS_AT_ONCE ?= 2
 FITROOM_HOME ?= var
 export FITROOM_HOME
 
-.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-accuracy bench-compare soak fuzz screenshots doctor clean
+.PHONY: help run test lint format data chromium bench bench-trainer bench-data bench-memory bench-accuracy bench-compare soak fuzz screenshots doctor clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench-trainer: $(VENV)/.installed-dev data ## the trainer against the tutorial's
 
 bench-data: $(VENV)/.installed-dev data ## how soon a CSV file of 133 MB is ready to train on, against pandas and pyarrow
 	$(BIN)/python -m benchmarks.data --out benchmarks/results/data.md
+
+bench-memory: $(VENV)/.installed-dev data ## an epoch on a data set three times as large as the memory that is allowed
+	$(BIN)/python -m benchmarks.memory --out benchmarks/results/memory.md
 
 bench-accuracy: $(VENV)/.installed-dev data ## accuracy of the presets and of the tutorial over three seeds; takes hours on a CPU
 	$(BIN)/python -m benchmarks.accuracy --out benchmarks/results/accuracy.md

@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def data_no_larger_than(size: int) -> Iterator[None]:
+    """Memory beyond `size` bytes cannot be had, other than by mapping files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
     """A write beyond `size` bytes fails, as on a full disk, though with EFBIG; Python ignores the signal beside it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -29,6 +29,7 @@ from trainer import sources
 from trainer.config import TrainConfig
 from trainer.errors import ConfigError, DataError
 from trainer.fit import too_few_images
+from trainer.memory import free_memory
 
 Batch = tuple[Tensor, Tensor]
 """Images uint8 [B, C, H, W] and labels int64 [B], both on the run's device."""
@@ -39,7 +40,8 @@ Inputs = tuple[Tensor, ...]
 Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 """Indices into a stored split."""
 
-EVAL_BATCH = 1000
+EVAL_BATCH, _EVAL_BYTES = 1000, 32 << 20
+"""Images without gradients at a time; fewer where they are large, since they become numbers of four bytes each."""
 _CHUNK = 2048
 _WORDS = {"train": "training", "val": "validation"}
 _SHARE_OF_FREE_MEMORY = 0.25
@@ -63,6 +65,7 @@ class Batches(ABC):
     def __init__(self, config: TrainConfig, images: sources.ImageSet, chosen: Places) -> None:
         self.classes, self.samples, self.channels = images.classes, len(chosen), images.images.shape[3]
         self.labels = images.labels[chosen]
+        self.eval_batch = max(1, min(EVAL_BATCH, _EVAL_BYTES // (self.channels * config.image_size**2)))
         self._stored, self._chosen, self._seed = images.images, chosen, config.seed
 
     def train_epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
@@ -82,7 +85,7 @@ class Batches(ABC):
 
     @abstractmethod
     def in_order(self) -> Iterator[Batch]:
-        """Every sample once, in the order of the split, `EVAL_BATCH` at a time; a process takes every size-th batch."""
+        """Every sample once, in the order of the split, `eval_batch` at a time; a process takes every size-th batch."""
 
     def statistics(self) -> Statistics:
         """Of its stored pixels."""
@@ -147,15 +150,9 @@ def loading(config: TrainConfig, images: sources.ImageSet, samples: int, device:
     """ "resident" or "dataloader"; auto keeps the set on the device when it takes at most a quarter of free memory."""
     if config.loading != "auto":
         return config.loading
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     size = samples * images.images.shape[3] * config.image_size**2
     return "resident" if size <= free * _SHARE_OF_FREE_MEMORY else "dataloader"
-
-
-def _free_memory() -> int:
-    import psutil  # only here: the benchmark runs where there is nothing beside torch
-
-    return int(psutil.virtual_memory().available)
 
 
 class Resident(Batches):
@@ -189,7 +186,7 @@ class Resident(Batches):
         return self._images[places], self._targets[places]
 
     def in_order(self) -> Iterator[Batch]:
-        batches = zip(self._images.split(EVAL_BATCH), self._targets.split(EVAL_BATCH), strict=True)
+        batches = zip(self._images.split(self.eval_batch), self._targets.split(self.eval_batch), strict=True)
         return islice(batches, self._part.rank, None, self._part.size)
 
 
@@ -239,7 +236,7 @@ class Loaded(Batches):
         return images, labels
 
     def in_order(self) -> Iterator[Batch]:
-        self._order.straight(self.samples)
+        self._order.straight(self.samples, self.eval_batch)
         return self._batches()
 
     def _batches(self) -> Iterator[Batch]:
@@ -304,9 +301,9 @@ class _Order:
         whole = [places for places in order.split(self._batch_size) if len(places) == self._batch_size]
         self._batches = [places[self._part.rank :: self._part.size] for places in whole]
 
-    def straight(self, samples: int) -> None:
+    def straight(self, samples: int, batch_size: int) -> None:
         """Every size-th batch of all samples as they lie."""
-        self._batches = list(torch.arange(samples).split(EVAL_BATCH))[self._part.rank :: self._part.size]
+        self._batches = list(torch.arange(samples).split(batch_size))[self._part.rank :: self._part.size]
 
     def __iter__(self) -> Iterator[list[int]]:
         return (places.tolist() for places in self._batches)

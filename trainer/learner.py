@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from trainer import devices
 from trainer.augment import Targets, Transform
 from trainer.config import TrainConfig
-from trainer.data import EVAL_BATCH, Batches, Inputs
+from trainer.data import Batches, Inputs
 from trainer.events import Predictions
 from trainer.graphs import Recorder, Replay
 from trainer.group import Group
@@ -114,7 +114,7 @@ class Learner:
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         classes = torch.zeros(batches.samples, dtype=torch.int32, device=self.device)
         confidences = torch.zeros(batches.samples, dtype=torch.float32, device=self.device)
-        start = self._group.rank * EVAL_BATCH
+        start = self._group.rank * batches.eval_batch
         for images, labels in batches.in_order():
             if should_stop():
                 return None
@@ -124,7 +124,7 @@ class Learner:
             sums[1] += (predicted == labels).sum()
             classes[start : start + len(labels)] = predicted
             confidences[start : start + len(labels)] = confidence.nan_to_num(0)
-            start += self._group.size * EVAL_BATCH
+            start += self._group.size * batches.eval_batch
         for tensor in (sums, classes, confidences):
             self._group.sum(tensor)
         loss, hits = sums.tolist()

@@ -99,3 +99,10 @@ def read(path: Path) -> np.ndarray | str:
         return sources.read_idx(path, dimensions=1)
     except DataError as error:
         return str(error)
+
+
+def test_large_images_are_validated_fewer_at_a_time(data_dir: Path):
+    """A thousand of 224 x 224 would take 200 MB in numbers of four bytes, and in colour three times that."""
+    config = TrainConfig(image_size=224, val_size=700, loading="resident")
+    split = open_split(config, "val", data_dir, torch.device("cpu"))
+    assert [len(labels) for _, labels in split.in_order()] == [668, 32]
