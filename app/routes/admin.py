@@ -134,6 +134,7 @@ def show_audit(
         "actions": actions,
         "older_url": query.url(before=shown[-1].id) if len(entries) > PAGE_SIZE else None,
         "newest_url": query.url(before=None) if before else None,
+        "nav": "audit",
     }
     return templates.TemplateResponse(request, "audit.html", context)
 
@@ -194,5 +195,6 @@ def _page(
         "errors": errors or {},
         "problem": problem,
         "open": not shared.gate.closed,
+        "nav": "users",
     }
     return templates.TemplateResponse(request, "users.html", context, status_code=422 if errors or problem else 200)
