@@ -24,7 +24,7 @@ def loss(epochs: Sequence[Epoch], *, total: int) -> Figure:
 def accuracy(epochs: Sequence[Epoch], *, total: int) -> Figure:
     """Accuracy per epoch in per cent, training and validation."""
     figure = _by_epoch(epochs, "accuracy", total, hover="%{y:.2%}")
-    figure["layout"]["yaxis"]["tickformat"] = ".0%"
+    figure["layout"]["yaxis"]["tickformat"] = "~%"  # as many digits as tell the marks apart
     return figure
 
 
@@ -61,7 +61,8 @@ def _layout(x_title: str) -> go.Layout:
         margin={"l": 52, "r": 12, "t": 8, "b": 40},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         xaxis={"title": {"text": x_title, "standoff": 8}},
-        yaxis={"rangemode": "normal"},
+        # Powers as 8e+15: a raised exponent would be an inline style, which the pages' policy forbids.
+        yaxis={"rangemode": "normal", "exponentformat": "e"},
     )
 
 

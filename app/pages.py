@@ -58,7 +58,8 @@ def percent(value: float | None) -> str:
 
 
 def loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    """Four decimals; of a run that is coming apart a power, as 8.31234e+15."""
+    return "–" if value is None else f"{value:.4f}" if abs(value) < 1e6 else f"{value:g}"
 
 
 def number(value: float | None) -> str:

@@ -40,7 +40,7 @@ def charts(session: Session, compared: Comparison, view: View) -> list[Chart]:
     by = compare_view.X_COLUMNS.get(view.x, [])
     found = curves.of_epochs(session, [run.id for run in compared.runs], [*names, *by]).of_runs()
     grouping = comparison.groupings(compared).get(view.group)
-    axis = Axis(compare_view.X_AXES[view.x], X_KINDS.get(view.x, "number"))
+    axis = Axis(compare_view.X_AXES[view.x], X_KINDS.get(view.x, "count"))
     drawn = []
     for name in names:
         single = list(_single(compared.runs, found, name, view))
@@ -72,7 +72,7 @@ def _steps(session: Session, compared: Comparison, view: View) -> Chart:
     drawn += [raw if smooth is None else _with(raw, smooth) for _, raw, smooth in lines]
     title = compare_view.CHARTS["steps"]
     return Chart(
-        title, svg.chart(title, drawn, Axis("Step", "number"), Axis(title, "loss", log=view.log, clip=view.clip))
+        title, svg.chart(title, drawn, Axis("Step", "count"), Axis(title, "loss", log=view.log, clip=view.clip))
     )
 
 

@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """`kind`: number, percent, loss, duration or instant (seconds since 1970, shown in UTC)."""
+    """`kind`: number, count (whole), percent, loss, duration or instant (seconds since 1970, shown in UTC)."""
 
     label: str
     kind: str
@@ -157,7 +157,8 @@ def _ticks(scale: _Scale, axis: Axis, wanted: int) -> list[tuple[float, str]]:
     if scale.log and scale.high / scale.low > 10:
         powers = range(math.ceil(math.log10(scale.low)), math.floor(math.log10(scale.high)) + 1)
         return [(10.0**power, _written(axis, 10.0**power, 10.0**power)) for power in powers]
-    step = _step((scale.high - scale.low) / wanted, time=axis.kind in ("duration", "instant"))
+    least = (scale.high - scale.low) / wanted
+    step = _step(max(1.0, least) if axis.kind == "count" else least, time=axis.kind in ("duration", "instant"))
     first = math.ceil(scale.low / step - 1e-9)
     values = [n * step for n in range(first, math.floor(scale.high / step + 1e-9) + 1)]
     return [(value, _written(axis, value, step)) for value in values]

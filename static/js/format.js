@@ -8,7 +8,7 @@ const NONE = "–";
 /** @type {Record<string, (value: any) => string>} */
 export const format = {
   percent: (/** @type {Value} */ value) => (value == null ? NONE : `${(value * 100).toFixed(2)} %`),
-  loss: (/** @type {Value} */ value) => (value == null ? NONE : value.toFixed(4)),
+  loss: (/** @type {Value} */ value) => (value == null ? NONE : Math.abs(value) < 1e6 ? value.toFixed(4) : general(value)),
   number: (/** @type {Value} */ value) => (value == null ? NONE : grouped.format(value)),
   general: (/** @type {Value} */ value) => (value == null ? NONE : general(value)),
   epoch: (/** @type {Value} */ value) => (value == null ? "" : `epoch ${value}`),

@@ -19,7 +19,7 @@ function showEpochs(measure, yKind) {
     key: phase, label, x, token: phase,
     y: Float64Array.from(epochs, (/** @type {any} */ row) => row[`${phase}_${measure}`] ?? NaN),
   }));
-  new LineChart(element).show({ curves, xLabel: "Epoch", yKind });
+  new LineChart(element).show({ curves, xKind: "count", xLabel: "Epoch", yKind });
 }
 
 async function showSeries() {
@@ -33,7 +33,7 @@ async function showSeries() {
     if (!steps) continue;
     const y = Float64Array.from(values, (/** @type {number | null} */ value) => value ?? NaN);
     const curves = [{ key: name, label: name, x: Float64Array.from(steps), y, token: "train" }];
-    new LineChart(element).show({ curves, xLabel: "Step", yKind: "number" });
+    new LineChart(element).show({ curves, xKind: "count", xLabel: "Step", yKind: "number" });
   }
 }
 

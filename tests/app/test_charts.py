@@ -23,6 +23,11 @@ def test_a_curve_has_a_point_for_each_epoch_and_room_for_the_rest():
     assert list(figure["layout"]["xaxis"]["range"]) == [0.5, 20.5]
 
 
+def test_no_axis_raises_its_exponents():
+    """Plotly would draw 8×10¹⁵ with an inline style, which the pages' policy forbids."""
+    assert charts.loss([row(1, val_loss=8e15)], total=1)["layout"]["yaxis"]["exponentformat"] == "e"
+
+
 def test_a_value_that_was_not_finite_is_a_gap():
     _, val = charts.loss([row(1), row(2, val_loss=None), row(3)], total=3)["data"]
     assert list(val["y"]) == [0.6, None, 0.6]

@@ -12,8 +12,8 @@ import { fetched } from "./packed.js";
 const FOUR = ["val_accuracy", "val_loss", "train_accuracy", "train_loss"];
 const KINDS = /** @type {const} */ ({ val_accuracy: "percent", train_accuracy: "percent", lr: "number" });
 const AXES = {
-  epoch: { label: "Epoch", kind: /** @type {const} */ ("number"), columns: [] },
-  step: { label: "Step", kind: /** @type {const} */ ("number"), columns: [] },
+  epoch: { label: "Epoch", kind: /** @type {const} */ ("count"), columns: [] },
+  step: { label: "Step", kind: /** @type {const} */ ("count"), columns: [] },
   time: { label: "Training time", kind: /** @type {const} */ ("duration"), columns: ["seconds"] },
   wall: { label: "Wall clock", kind: /** @type {const} */ ("instant"), columns: ["finished_at"] },
 };
@@ -108,7 +108,7 @@ export class CurveCharts {
     const { curves, bands } = this.#grouping ? this.#grouped(name, this.#grouping) : this.#single(name);
     const yKind = KINDS[/** @type {keyof typeof KINDS} */ (name)] ?? "loss";
     const steps = name === "steps";
-    chart.show({ curves, bands, yKind, log: this.#view.get("log") === "1", clip: this.#view.get("clip") === "1", xKind: steps ? "number" : this.#axis.kind,
+    chart.show({ curves, bands, yKind, log: this.#view.get("log") === "1", clip: this.#view.get("clip") === "1", xKind: steps ? "count" : this.#axis.kind,
       xLabel: steps ? "Step" : this.#axis.label, extent: steps && this.#steps ? [1, this.#steps.facts.last_step + 1] : null });
   }
 

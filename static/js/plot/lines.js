@@ -93,7 +93,8 @@ export class LineChart {
     drawAxes(context, x, y, this.#content, { width, height });
     context.save();
     context.beginPath();
-    context.rect(EDGE.left, EDGE.top - 1, width - EDGE.left - EDGE.right, height - EDGE.top - EDGE.bottom + 2);
+    // A little wider than the axis: the dots of its first and last points are whole.
+    context.rect(EDGE.left - 3, EDGE.top - 1, width - EDGE.left - EDGE.right + 6, height - EDGE.top - EDGE.bottom + 2);
     context.clip();
     const strength = (/** @type {string} */ key) => (this.#strong === null ? "plain" : this.#strong === key ? "strong" : "back");
     for (const band of this.#content.bands ?? []) drawBand(context, band, x, y, this.columns, strength(band.key));

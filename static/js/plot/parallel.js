@@ -88,7 +88,8 @@ export class Parallel {
     context.textAlign = "center";
     context.fillStyle = color("text");
     context.textBaseline = "alphabetic";
-    context.fillText(fitted(context, shown.column.label, room), x, 16);
+    const label = fitted(context, shown.column.label, room), half = context.measureText(label).width / 2;
+    context.fillText(label, Math.max(half, Math.min(x, width - half)), 16);
     context.fillStyle = color("text-soft");
     context.textAlign = "left";
     context.textBaseline = "middle";
@@ -183,7 +184,8 @@ function fitted(context, text, room) {
 
 /** Readable over lines. @param {CanvasRenderingContext2D} context @param {string} text @param {number} x @param {number} y */
 function outlined(context, text, x, y) {
-  context.lineWidth = 3;
+  context.lineWidth = 5;
+  context.lineJoin = "round";
   context.strokeStyle = color("surface");
   context.strokeText(text, x, y);
   context.fillText(text, x, y);

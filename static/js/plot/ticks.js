@@ -1,6 +1,6 @@
 // Axes: where a value lies on them, and which round values are marked.
 
-/** @typedef {"number" | "percent" | "loss" | "duration" | "instant"} Kind */
+/** @typedef {"number" | "count" | "percent" | "loss" | "duration" | "instant"} Kind a count has nothing between two whole numbers */
 /** @typedef {{at: number, text: string}} Tick */
 
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
@@ -35,7 +35,8 @@ export class Scale {
 export function ticks(kind, from, to, wanted, log = false) {
   if (!(to > from)) return [];
   if (log) return logarithmic(kind, from, to, wanted);
-  const step = kind === "duration" || kind === "instant" ? stepOfTime((to - from) / wanted) : roundStep((to - from) / wanted);
+  const least = (to - from) / wanted;
+  const step = kind === "duration" || kind === "instant" ? stepOfTime(least) : roundStep(kind === "count" ? Math.max(1, least) : least);
   // Days begin at the reader's midnight, not at that of Greenwich.
   const shift = kind === "instant" && step >= HOUR ? new Date(from * 1000).getTimezoneOffset() * MINUTE : 0;
   const found = [];
@@ -81,8 +82,8 @@ function written(kind, value, step) {
   if (kind === "duration") return duration(value, step);
   if (kind === "instant") return instant(value, step);
   const size = Math.abs(value);
-  if (size >= 1e4) return compact.format(value);
-  if (size > 0 && size < 1e-3) return value.toExponential(Math.max(0, Math.min(4, Math.ceil(Math.log10(size / step) - 1e-9))));
+  if (size >= 1e4 && size < 1e15) return compact.format(value);
+  if (size > 0 && (size < 1e-3 || size >= 1e15)) return value.toExponential(Math.max(0, Math.min(4, Math.ceil(Math.log10(size / step) - 1e-9)))).replace(/\.?0+e/, "e");
   return value.toFixed(digits(step));
 }
 
@@ -114,7 +115,8 @@ function instant(value, step) {
 /** A single value as precisely as a reader wants it. @param {Kind} kind @param {number} value */
 export function exact(kind, value) {
   if (kind === "percent") return `${(value * 100).toFixed(2)} %`;
-  if (kind === "loss") return value.toFixed(4);
+  if (kind === "count") return Math.round(value).toLocaleString("en-US");
+  if (kind === "loss") return Math.abs(value) < 1e6 ? value.toFixed(4) : value.toExponential(3);
   if (kind === "duration") return duration(value, value < 10 ? 0.1 : 1);
   if (kind === "instant") return new Date(value * 1000).toLocaleString();
   return String(Number(value.toPrecision(5)));
