@@ -212,8 +212,8 @@ def _finite(value: float) -> float | None:
 
 def _describe(event: EpochDone) -> str:
     return (
-        f"Epoch {event.epoch}: train loss {event.train_loss:.4f}, accuracy {event.train_accuracy:.2%}; "
-        f"validation loss {event.val_loss:.4f}, accuracy {event.val_accuracy:.2%}; "
+        f"Epoch {event.epoch}: train loss {event.train_loss:.4f}, accuracy {100 * event.train_accuracy:.2f} %; "
+        f"validation loss {event.val_loss:.4f}, accuracy {100 * event.val_accuracy:.2f} %; "
         f"{event.seconds:.1f} s, {event.images_per_s:,.0f} images/s."
     )
 

@@ -201,7 +201,7 @@ def finish(session: Session, held: Claim, *, now: datetime, early: bool = False)
     else:
         message = f"Finished all {run.epochs_done} epochs."
     if run.best_val_accuracy is not None:
-        message += f" Best validation accuracy {run.best_val_accuracy:.2%}, after epoch {run.best_epoch}."
+        message += f" Best validation accuracy {100 * run.best_val_accuracy:.2f} %, after epoch {run.best_epoch}."
     _say_end(session, held.run_id, message, now=now)
 
 

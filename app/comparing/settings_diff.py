@@ -74,13 +74,15 @@ def shown(name: str, value: Any) -> str:
     """A setting's value as a person reads it."""
     option = OPTIONS.get(name)
     if value is None:
-        return option.empty if option and option.empty else ABSENT
+        return option.empty[0].upper() + option.empty[1:] if option and option.empty else ABSENT
     if name == "dataset":
         return sources.label(value)
     if isinstance(value, bool):
         return "On" if value else "Off"
     if option and option.choices:
         return dict(option.choices).get(value, str(value))
+    if value == "auto":
+        return "Auto"
     return forms.shortest(value) if isinstance(value, float) else str(value)
 
 

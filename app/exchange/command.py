@@ -87,7 +87,7 @@ def _here(item: importing.Planned) -> str:
 
 def _print_plan(plan: Sequence[Planned]) -> None:
     for item in plan[:SHOWN]:
-        best = "" if item.best is None else f", best validation accuracy {item.best:.2%}"
+        best = "" if item.best is None else f", best validation accuracy {100 * item.best:.2f} %"
         here = "" if item.here_as is None else f"  ({_here(item)} run {item.here_as})"
         kept = len(item.mapped.kept)
         more = f", {kept} more measure{'s' if kept > 1 else ''}" if kept else ""

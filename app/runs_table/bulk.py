@@ -33,7 +33,7 @@ class Action:
 
 
 ACTIONS = {
-    "cancel": Action("Cancel", "cancelled", "had ended already"),
+    "cancel": Action("Cancel runs", "cancelled", "had ended already"),
     "again": Action("Run again", "queued again", "could not be run again"),
     "tag": Action("Add tag", "tagged"),
     "untag": Action("Remove tag", "untagged"),

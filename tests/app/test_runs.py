@@ -85,7 +85,7 @@ def test_a_finished_run_says_its_best_epoch(db: Database, clock: FakeClock):
         runs.finish(session, held, now=clock())
     run = run_row(db, held.run_id)
     assert run.status == Status.FINISHED
-    assert run.message == "Finished all 3 epochs. Best validation accuracy 90.00%, after epoch 2."
+    assert run.message == "Finished all 3 epochs. Best validation accuracy 90.00 %, after epoch 2."
 
 
 @pytest.mark.parametrize("end", [runs.finish, runs.cancelled, runs.requeue])

@@ -457,7 +457,7 @@ def test_an_mlflow_run_that_has_ended_since_says_so(db: Database, take: Callable
 def test_the_command_previews_imports_and_refuses(settings: Settings, tmp_path: Path, command: Command):
     store = mlflow_files(tmp_path)
     shown = command(settings.home, "import", "mlflow", str(store), "--dry-run")
-    assert shown.stdout == "lr 0.01: 2 epochs, best validation accuracy 80.00%, 1 more measure\n"
+    assert shown.stdout == "lr 0.01: 2 epochs, best validation accuracy 80.00 %, 1 more measure\n"
     assert command(settings.home, "import", "mlflow", str(store)).stdout.endswith(
         "1 imported: 1; 0 were here already.\n"
     )
