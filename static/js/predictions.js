@@ -104,7 +104,7 @@ function cell(grid, item, place) {
 
 /** Write what the model says of an image into its cell. @param {HTMLElement} li @param {any} item */
 function say(li, item) {
-  const said = `${item.predicted_name}, ${Math.round(item.confidence * 100)} %`;
+  const said = `${item.predicted_name}, ${Math.round(item.confidence * 100)}\u00a0%`;
   const label = `Image ${item.index}: ${item.true_name}, predicted ${said}`;
   const svg = /** @type {SVGElement} */ (li.querySelector("svg"));
   if (svg.getAttribute("aria-label") === label) return;

@@ -98,7 +98,7 @@ function start(root) {
     image = null;
     file.value = "";
     find("[data-result]").hidden = true;
-    say("Nothing yet: draw something on the left.");
+    say("Nothing yet: draw something, or choose an image.");
   });
   file.addEventListener("change", () => void takeFile(file.files?.[0]));
   root.addEventListener("dragover", (event) => event.preventDefault());
