@@ -82,9 +82,9 @@ class RunPage {
     fill(root, run);
     showBadge(root, ".run-title .badge", run);
     const notice = byId("notice");
-    notice.dataset.status = run.status;
-    notice.hidden = run.status === "running";
     if (over(run)) notice.textContent = run.message ?? "";
+    else if (notice.dataset.status !== run.status) notice.textContent = notice.dataset[run.status] ?? "";
+    notice.dataset.status = run.status;
     for (const part of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-when]"))) {
       part.hidden = (part.dataset.when === "over") !== over(run);
     }

@@ -64,6 +64,17 @@ def wait_until(page: Page, expression: str, within_s: float = 60) -> None:
         page.wait_for_timeout(50)
 
 
+def jumped(page: Page) -> float:
+    """How much moved by itself since the page was opened: Cumulative Layout Shift (https://web.dev/articles/cls)."""
+    return page.evaluate("""() => new Promise((done) => {
+        const moved = (entry) => (entry.hadRecentInput ? 0 : entry.value ?? 0);
+        const sum = (list) => list.getEntries().map(moved).reduce((one, other) => one + other, 0);
+        const observer = new PerformanceObserver((list) => done(sum(list)));
+        performance.mark("asked"); // something to be told of, should nothing have moved
+        for (const type of ["layout-shift", "mark"]) observer.observe({ type, buffered: true });
+    })""")  # type: ignore[no-any-return]
+
+
 def test_a_run_is_started_from_the_form_and_watched_until_its_end(page: Page, server: Server):
     page.goto(server.url)
     page.get_by_role("link", name="New run").first.click()
@@ -90,6 +101,7 @@ def test_a_run_is_started_from_the_form_and_watched_until_its_end(page: Page, se
     expect(page.get_by_role("img", name=re.compile("^Training image"))).to_have_count(40)
     expect(page.get_by_role("button", name="Cancel run")).to_be_hidden()
     expect(page.get_by_role("link", name="Delete")).to_be_visible()
+    assert jumped(page) < 0.05
 
 
 def test_the_grids_show_pixels_and_not_empty_boxes(page: Page, server: Server, finished: int):
