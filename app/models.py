@@ -309,6 +309,10 @@ class SignIn(Base):
     """None for an API token, which stays until it is ended."""
 
 
+LONGEST_ACTION = 16
+"""Characters of what the audit trail calls something that was done; the page's filter takes no more."""
+
+
 class AuditEntry(Base):
     """One line of who did what. There is no foreign key to runs: a deletion is told after the run is gone."""
 
@@ -318,7 +322,7 @@ class AuditEntry(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime]
     who: Mapped[str] = mapped_column(String(40))
-    action: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String(LONGEST_ACTION))
     run_id: Mapped[int | None]
     detail: Mapped[str | None] = mapped_column(Text)
 

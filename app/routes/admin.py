@@ -15,7 +15,7 @@ from app.errors import answer
 from app.guarding import audit, people
 from app.guarding.access import AdminOnly, Who
 from app.guarding.people import PeopleError
-from app.models import Role
+from app.models import LONGEST_ACTION, Role
 from app.pages import templates
 from app.state import Shared, State
 
@@ -117,7 +117,7 @@ def show_audit(
     request: Request,
     shared: Shared,
     who: Annotated[str, Query(max_length=40)] = "",
-    action: Annotated[str, Query(max_length=16)] = "",
+    action: Annotated[str, Query(max_length=LONGEST_ACTION)] = "",
     run: Number = None,
     before: Number = None,
 ) -> Response:
