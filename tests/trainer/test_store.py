@@ -54,7 +54,9 @@ def test_what_is_accepted_is_there_and_can_be_trained_on(store: Store, converted
     assert (kept.id, kept.card.source, kept.about.classes[0]) == ("set:shoes@1", "a shop", "Ankle boot")
     assert store.sets() == [kept] == [store.get("shoes")]
     assert sources.available(tmp_path / "data")[1] == ("set:shoes@1", "shoes, version 1")
-    config = TrainConfig(dataset=kept.id, arch="mlp", epochs=3, batch_size=50)
+    config = TrainConfig.from_dict(
+        {"dataset": kept.id, "arch": "mlp", "mlp_width": 64, "mlp_depth": 1, "epochs": 3, "batch_size": 50}
+    )
     done = [event for event in train(config, data_dir=tmp_path / "data") if isinstance(event, EpochDone)]
     assert done[-1].val_accuracy > 0.4
 
