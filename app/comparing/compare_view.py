@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from app.comparing import outcomes, settings_diff
+from app.comparing import measures, outcomes, settings_diff
 from app.comparing.outcomes import OUTCOMES, Outcome
 
 X_AXES = {"epoch": "Epoch", "step": "Step", "time": "Training time", "wall": "Wall clock"}
@@ -59,8 +59,18 @@ class View:
         for field in fields(cls):
             value = _typed(field.name, values.get(field.name, ""), field.default)
             allowed = known.get(field.name)
-            read[field.name] = value if allowed is None or value in allowed else field.default
+            measure = field.name == "show" and value.startswith(measures.PREFIX)
+            read[field.name] = value if allowed is None or measure or value in allowed else field.default
         return cls(**read)
+
+    def showing(self, names: Container[str]) -> View:
+        """A measure that none of the runs has falls back to the default too."""
+        return self if self.measure is None or self.measure in names else replace(self, show="four")
+
+    @property
+    def measure(self) -> str | None:
+        """The name of the measure of imported runs that is shown; None where another chart is."""
+        return self.show.removeprefix(measures.PREFIX) if self.show.startswith(measures.PREFIX) else None
 
     def said(self, **changed: Any) -> dict[str, str]:
         """What of it is not the default, as an address says it."""
@@ -74,7 +84,7 @@ class View:
     @property
     def first_columns(self) -> str:
         """What the first chart needs, as its module asks for it: the page has it sent before the module is there."""
-        if self.show == "steps":
+        if self.show == "steps" or self.measure is not None:
             return ""
         return ",".join([next(iter(CHARTS)) if self.show == "four" else self.show, *X_COLUMNS.get(self.x, [])])
 

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
-from app.comparing import compare_view, comparison, curves, svg
+from app.comparing import compare_view, comparison, curves, measures, svg
 from app.comparing.compare_view import View
 from app.comparing.comparison import ComparedRun, Comparison
 from app.comparing.curves import Window
@@ -34,8 +34,8 @@ class Chart:
 
 def charts(session: Session, compared: Comparison, view: View) -> list[Chart]:
     """The curves that the view shows, drawn."""
-    if view.show == "steps":
-        return [_steps(session, compared, view)]
+    if view.show == "steps" or view.measure is not None:
+        return [_by_step(session, compared, view)]
     names = FOUR if view.show == "four" else (view.show,)
     by = compare_view.X_COLUMNS.get(view.x, [])
     found = curves.of_epochs(session, [run.id for run in compared.runs], [*names, *by]).of_runs()
@@ -58,19 +58,24 @@ def style() -> str:
     return "\n".join((ROOT / "static" / "css" / name).read_text() for name in ("tokens.css", "report.css"))
 
 
-def _steps(session: Session, compared: Comparison, view: View) -> Chart:
-    ids = [run.id for run in compared.runs]
-    found = curves.of_steps(session, ids, Window(width=STEP_COLUMNS), smoothing=view.smooth).of_runs()
+def _by_step(session: Session, compared: Comparison, view: View) -> Chart:
+    """The losses of steps, counted from 1, or a measure of imported runs over its own steps."""
+    ids, window = [run.id for run in compared.runs], Window(width=STEP_COLUMNS)
+    if view.measure is None:
+        title, name, first = compare_view.CHARTS["steps"], "loss", 1
+        found = curves.of_steps(session, ids, window, smoothing=view.smooth).of_runs()
+    else:
+        title, name, first = view.measure, "value", 0
+        found = measures.of_runs(session, ids, view.measure, window, smoothing=view.smooth).of_runs()
     lines = []
     for run in compared.runs:
         columns = found.get(run.id)
         if columns is None:
             continue
-        raw = Line(run.name, _look(run.color, run.dash), columns["step"] + 1, columns["loss"])
-        lines.append((run, raw, columns.get("smoothed")))
-    drawn = [_as_faint(raw) for _, raw, smooth in lines if smooth is not None]
-    drawn += [raw if smooth is None else _with(raw, smooth) for _, raw, smooth in lines]
-    title = compare_view.CHARTS["steps"]
+        raw = Line(run.name, _look(run.color, run.dash), columns["step"] + first, columns[name])
+        lines.append((raw, columns.get("smoothed")))
+    drawn = [_as_faint(raw) for raw, smooth in lines if smooth is not None]
+    drawn += [raw if smooth is None else _with(raw, smooth) for raw, smooth in lines]
     return Chart(
         title, svg.chart(title, drawn, Axis("Step", "count"), Axis(title, "loss", log=view.log, clip=view.clip))
     )

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from app import metrics
-from app.comparing import compare_view, comparison, report, selection, statistics
+from app.comparing import compare_view, comparison, measures, report, selection, statistics
 from app.comparing.compare_view import View
 from app.comparing.comparison import Comparison
 from app.comparing.outcomes import OUTCOMES
@@ -38,8 +38,11 @@ Viewed = Annotated[View, Depends(viewed)]
 def show_comparison(request: Request, shared: Shared, runs: Chosen, view: Viewed) -> Response:
     with shared.db.read() as session:
         compared = comparison.of(session, runs, now=shared.clock())
+        offered = measures.names(session, runs)
         cursor = metrics.cursor(session)
+    view = view.showing(offered)
     context = {
+        "measures": {measures.PREFIX + name: name for name in offered},
         "columns": comparison.columns(compared),
         "drawn_runs": [run.model_dump(include=DRAWN) for run in compared.runs],
         "front": comparison.front(compared),
@@ -76,6 +79,7 @@ def show_report(request: Request, shared: Shared, runs: Chosen, view: Viewed, sa
     now = shared.clock()
     with shared.db.read() as session:
         compared = comparison.of(session, runs, now=now)
+        view = view.showing(measures.names(session, runs))
         pictures = report.charts(session, compared, view) if compared.runs else []
     context = _shared(compared, view) | _grouped(compared, view)
     context |= {

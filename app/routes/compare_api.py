@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from app.comparing import comparison, curves, outcomes, selection
+from app.comparing import comparison, curves, measures, outcomes, selection
 from app.comparing.curves import Window
 from app.comparing.outcomes import OUTCOMES
 from app.forms import FormError
@@ -89,6 +89,22 @@ def compare_steps(
     of every column of pixels."""
     with shared.db.read() as session:
         found = curves.of_steps(session, runs, Window(first, last, width), smoothing=smooth)
+    return Response(found.packed(), media_type=curves.MEDIA_TYPE)
+
+
+@router.get("/series", response_class=Response, responses=_BINARY)
+def compare_series(
+    shared: Shared,
+    runs: Chosen,
+    measure: Annotated[str, Query(max_length=1000, description="As the tool called it that the runs come from.")],
+    first: Annotated[int, Query(ge=-(10**15), le=10**15)] = 0,
+    last: Annotated[int | None, Query(ge=-(10**15), le=10**15, description="With it, only from `first` on.")] = None,
+    width: Annotated[int, Query(ge=1, le=8192, description="Columns of pixels that can tell points apart.")] = 1000,
+    smooth: Annotated[float, Query(ge=0, le=0.999)] = 0.0,
+) -> Response:
+    """A further measure of imported runs by its steps, thinned as those of the losses are."""
+    with shared.db.read() as session:
+        found = measures.of_runs(session, runs, measure, Window(first, last, width), smoothing=smooth)
     return Response(found.packed(), media_type=curves.MEDIA_TYPE)
 
 

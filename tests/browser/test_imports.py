@@ -36,6 +36,15 @@ def test_a_history_is_uploaded_looked_at_imported_and_drawn(page: Page, server: 
     )
     assert drawn[0] == [[[1, 2, 3], [0.9, 0.5, 0.4]], [[1, 2, 3], [0.8, 0.6, 0.5]]]
     assert drawn[1] == [[[1, 2, 3], [1.5, 2.5, 3.5]]]
+    page.goto(f"{server.url}/compare?runs={page.url.rpartition('/')[2]}")
+    page.locator("select[name=show]").select_option("series:weights/norm")
+    compared = page.locator("[data-chart=series]")
+    expect(compared.locator(".chart")).to_have_attribute("data-curves", "1")
+    expect(compared.locator("figcaption")).to_have_text("weights/norm")
+    expect(page.locator("[data-chart=val_accuracy]")).to_be_hidden()
+    assert (
+        page.evaluate("document.getElementById('chart-series').curves.map(({ x, y }) => [[...x], [...y]])") == drawn[1]
+    )
     page.goto(f"{server.url}/runs?filter=source+%3D+csv")
     expect(page.locator("tbody tr .origin")).to_have_text("CSV")
 

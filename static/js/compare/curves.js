@@ -9,6 +9,7 @@ import { fetched } from "./packed.js";
 /** @typedef {{name: string, label: string, groups: string[], of: number[]}} Grouping */
 /** @typedef {import("../plot/lines.js").Curve} Curve */
 
+const SERIES = "series:";
 const FOUR = ["val_accuracy", "val_loss", "train_accuracy", "train_loss"];
 const KINDS = /** @type {const} */ ({ val_accuracy: "percent", train_accuracy: "percent", lr: "number" });
 const AXES = {
@@ -71,25 +72,38 @@ export class CurveCharts {
   zoom(range) {
     this.#range = range;
     for (const chart of this.#charts.values()) chart.range = range;
-    if (this.#visible.includes("steps")) void this.#askSteps();
+    if (this.#bySteps) void this.#askSteps();
   }
 
   /** Another axis has other values: what was zoomed means nothing there. */
   async changed(name) {
     if (name === "x") this.zoom(null);
+    if (name === "show" && (this.#steps || this.#bySteps)) this.#forget();
     for (const [chart] of this.#charts) this.#section(chart).hidden = !this.#visible.includes(chart);
     await this.load();
   }
 
+  /** Steps are counted otherwise in every chart that has them: neither a zoom nor its points fit another. */
+  #forget() {
+    this.#steps = this.#range = null;
+    for (const chart of this.#charts.values()) chart.range = null;
+  }
+
   get #visible() {
     const show = this.#view.get("show");
+    if (show.startsWith(SERIES)) return ["series"];
     return show === "four" ? FOUR : [show];
+  }
+
+  /** Whether one curve of many points is shown, of which the server sends what can be seen. */
+  get #bySteps() {
+    return ["steps", "series"].includes(this.#visible[0]);
   }
 
   /** Fetch what the view needs, the first chart's first, and draw. */
   async load() {
     const [first, ...others] = this.#visible, axis = this.#axis.columns;
-    if (first === "steps") return this.#askSteps();
+    if (this.#bySteps) return this.#askSteps();
     await this.#data.need([first, ...axis]);
     this.draw();
     if (!others.length) return;
@@ -107,9 +121,20 @@ export class CurveCharts {
     const chart = /** @type {LineChart} */ (this.#charts.get(name));
     const { curves, bands } = this.#grouping ? this.#grouped(name, this.#grouping) : this.#single(name);
     const yKind = KINDS[/** @type {keyof typeof KINDS} */ (name)] ?? "loss";
-    const steps = name === "steps";
+    const steps = name === "steps" || name === "series";
+    if (name === "series") this.#caption();
     chart.show({ curves, bands, yKind, log: this.#view.get("log") === "1", clip: this.#view.get("clip") === "1", xKind: steps ? "count" : this.#axis.kind,
-      xLabel: steps ? "Step" : this.#axis.label, extent: steps && this.#steps ? [1, this.#steps.facts.last_step + 1] : null });
+      xLabel: steps ? "Step" : this.#axis.label, extent: steps && this.#steps ? this.#extent(name, this.#steps.facts) : null });
+  }
+
+  /** Losses count their steps from 1, other tools as they like. @param {string} name @param {Record<string, number>} facts @returns {[number, number]} */
+  #extent(name, facts) {
+    return name === "steps" ? [1, facts.last_step + 1] : [facts.first_step, Math.max(facts.last_step, facts.first_step + 1)];
+  }
+
+  #caption() {
+    const caption = /** @type {HTMLElement} */ (this.#section("series").querySelector("figcaption bdi"));
+    caption.textContent = this.#view.get("show").slice(SERIES.length);
   }
 
   /** @param {string} name */
@@ -129,7 +154,7 @@ export class CurveCharts {
 
   /** @param {string} name @param {Grouping} grouping */
   #grouped(name, grouping) {
-    const weight = this.#view.smooth, aligned = this.#view.get("x") === "epoch" && name !== "steps";
+    const weight = this.#view.smooth, aligned = this.#view.get("x") === "epoch" && name !== "steps" && name !== "series";
     /** @type {Curve[]} */ const curves = [];
     const bands = [];
     grouping.groups.forEach((label, place) => {
@@ -146,6 +171,10 @@ export class CurveCharts {
 
   /** @param {Run} run @param {string} name @returns {{x: any, y: any, smoothed?: any} | null} */
   #line(run, name) {
+    if (name === "series") {
+      const columns = this.#steps?.runs.get(run.id);
+      return columns ? { x: columns.step, y: columns.value, smoothed: columns.smoothed } : null;
+    }
     if (name === "steps") {
       const columns = this.#steps?.runs.get(run.id);
       return columns ? { x: columns.step.map((step) => step + 1), y: columns.loss, smoothed: columns.smoothed } : null;
@@ -169,15 +198,19 @@ export class CurveCharts {
   async #askSteps() {
     this.#asking?.abort();
     this.#asking = new AbortController();
-    const [first, last] = this.#range ? [Math.max(0, Math.floor(this.#range[0]) - 1), Math.ceil(this.#range[1])] : [0, ""];
-    const width = /** @type {LineChart} */ (this.#charts.get("steps")).columns;
-    const query = `${this.#address}&first=${first}&width=${Math.min(width, 8192)}&smooth=${this.#view.smooth}${last === "" ? "" : `&last=${last}`}`;
+    const [name] = this.#visible;
+    const before = this.#range ? Math.floor(this.#range[0]) - 1 : 0;
+    const part = this.#range ? `&first=${name === "steps" ? Math.max(0, before) : before}&last=${Math.ceil(this.#range[1])}` : "";
+    const width = /** @type {LineChart} */ (this.#charts.get(name)).columns;
+    const query = `${this.#address}${part}&width=${Math.min(width, 8192)}&smooth=${this.#view.smooth}`;
+    const measure = `&measure=${encodeURIComponent(this.#view.get("show").slice(SERIES.length))}`;
     try {
-      this.#steps = await fetched(`/api/v1/compare/steps?${query}`, this.#asking.signal);
+      this.#steps = await fetched(`/api/v1/compare/${name}?${query}${name === "series" ? measure : ""}`, this.#asking.signal);
     } catch (error) {
       if (/** @type {Error} */ (error).name !== "AbortError") throw error;
+      return;
     }
-    this.#drawOne("steps");
+    this.draw();
   }
 
   get #axis() {
