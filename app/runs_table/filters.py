@@ -98,6 +98,10 @@ def _compare_column(column: Column, node: Comparison, now: datetime) -> ColumnEl
 
 def _equal(column: Column, value: values.Value) -> ColumnElement[bool]:
     if isinstance(value, values.Span):
+        if value.start == value.end:
+            raise ValueProblem(
+                f"{column.key} is hardly ever exactly then: compare it with < or >, as {column.key} > 7d"
+            )
         return and_(column.sql >= value.start, column.sql < value.end)
     if column.key == "config_key" and isinstance(value, str) and len(value) < WHOLE_KEY:
         return column.sql.startswith(value, autoescape=True)

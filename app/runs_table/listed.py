@@ -68,7 +68,8 @@ def _setting(option: Option) -> Derived:
     if option.applies is not None:
         name, values = option.applies
         other = _config(name)
-        means = " OR ".join(f"{other} = '{word}' OR {other} LIKE '{word}:%'" for word in values)
+        words = [word.replace("'", "''") for word in values]
+        means = " OR ".join(f"{other} = '{word}' OR {other} LIKE '{word}:%'" for word in words)
         value = f"CASE WHEN {means} THEN {value} END"
     return Derived(option.name, _TYPES.get(option.kind, String), value)
 

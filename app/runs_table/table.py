@@ -58,7 +58,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class GroupRow:
     group: Group
     label: str
     open_url: str
@@ -188,14 +188,14 @@ def _standing(query: Query, row: Row, seeds: Seeds) -> Row:
 # Groups
 
 
-def groups(session: Session, query: Query, layout: Layout, total: int, *, now: datetime) -> list[Folded]:
+def groups(session: Session, query: Query, layout: Layout, total: int, *, now: datetime) -> list[GroupRow]:
     shown = [columns.COLUMNS[key] for key in layout.keys if key in columns.COLUMNS and key != "name"]
     found = grouping.page(session, query, shown, total, now=now)
     # Seeds of one configuration are told apart by number alone, so their row bears the name of the newest.
     names = _names(session, found) if query.group == grouping.SEEDS else {}
     across = [cells.of_groups(place, found) for place in layout.places]
     return [
-        _group(query, layout, group, names.get(group.newest), [column[number] for column in across])
+        _group_row(query, layout, group, names.get(group.newest), [column[number] for column in across])
         for number, group in enumerate(found)
     ]
 
@@ -205,9 +205,9 @@ def _names(session: Session, groups: Sequence[Group]) -> dict[int, str]:
     return {row.run_id: row.name for row in session.execute(newest)}
 
 
-def _group(query: Query, layout: Layout, group: Group, name: str | None, cells: list[Cell]) -> Folded:
+def _group_row(query: Query, layout: Layout, group: Group, name: str | None, cells: list[Cell]) -> GroupRow:
     both = filters.joined([*filters.parts(query.filter), *filters.parts(group.filter)])
-    return Folded(
+    return GroupRow(
         group,
         name or group_label(query, group.value),
         query.url(group="", fold="off", filter=both, page=1, cols=query.cols and str(layout)),

@@ -123,6 +123,7 @@ def test_a_filter_finds(store: Database, clock: FakeClock, text: str, expected: 
         ("lr ~ 1", 5, "lr is no text"),
         ("created > soon", 10, "is a date in UTC, such as 2026-01-31"),
         ("created > 2026-13-01", 10, "is a date in UTC"),
+        ("created = 7d", 10, "compare it with < or >, as created_at > 7d"),
         ("tag < a", 6, "tag has no order"),
         ("notes = a", 8, "notes are searched by ~"),
         ("duration > 5x", 11, "is a number, such as 90, 5m or 1h30m"),
