@@ -206,11 +206,6 @@ class Loaded(Batches):
         super().__init__(config, images, chosen)
         self._batch_size, self._device = config.batch_size, device
         self._order = _Order(config.batch_size, part)
-        if config.num_workers:
-            # Read once, where the processes are forked from: each by itself would take seconds of a processor for it.
-            multiprocessing.set_forkserver_preload(
-                ["torch", "torchvision.transforms.v2.functional", "torch.utils.data"]
-            )
         with warnings.catch_warnings():
             # More workers than processors are the user's to choose; torch would say so on every run.
             warnings.filterwarnings("ignore", message="This DataLoader will create")
