@@ -267,7 +267,9 @@ def _refusal(request: Request, identity: Identity | None) -> Response | None:
 
 
 def _sign_in_first(request: Request) -> Response:
-    if request.method in ("GET", "HEAD") and not request.url.path.startswith(ASKED_BY_PROGRAMS):
+    # A page that refreshes a part of itself would put the sign-in page there; browsers say which of the two it is.
+    shown = request.headers.get("sec-fetch-mode", "navigate") == "navigate"
+    if shown and request.method in ("GET", "HEAD") and not request.url.path.startswith(ASKED_BY_PROGRAMS):
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(wanted, safe='/')}", 303)
     detail = "Sign in first, or send the token as 'Authorization: Bearer ...'."

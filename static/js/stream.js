@@ -2,6 +2,7 @@
 // one connection (hub.js).
 
 import { Hub } from "./hub.js";
+import { patient } from "./patient.js";
 
 /** @type {Hub | null} this window's own, where the browser has no shared workers: Chrome on Android */
 let ownHub = null;
@@ -50,6 +51,7 @@ export class Stream {
   /** @param {{connection?: boolean, id: number, kind: string, data: any}} told */
   #hear({ connection, id, kind, data }) {
     if (!this.#port) return;
+    if (connection === false) void patient("/account"); // streams do not say why they end: it may be that one has signed out
     if (connection !== undefined) return this.#handlers.connection?.(connection);
     this.#cursor = id;
     this.#handlers[kind]?.(data);

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
 
+from fitroom import Client
 from tools.server import Server, serving
 
 if TYPE_CHECKING:
@@ -22,6 +24,19 @@ TOKEN = "a token for the browser"
 def guarded(tmp_path: Path, data_dir: Path) -> Iterator[Server]:
     with serving(tmp_path / "home", data_dir, token=TOKEN, workers="0") as server:
         yield server
+
+
+def test_a_page_whose_reader_signs_out_in_another_window_asks_to_sign_in(guarded: Server, page: Page):
+    page.allowed = ["401 (Unauthorized)"]  # type: ignore[attr-defined]
+    Client(guarded.url, token=TOKEN).submit(name="seen before", epochs=1)
+    page.goto(f"{guarded.url}/login?token={quote(TOKEN)}&next=/runs")
+    expect(page.get_by_role("link", name="seen before", exact=True)).to_be_visible()
+    other = page.context.new_page()
+    other.goto(f"{guarded.url}/account")
+    other.get_by_role("button", name="Sign out", exact=True).click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page).to_have_url(f"{guarded.url}/login?next=/runs")
+    other.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
