@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Clients are generated from these and call them by name. One may be added; one that is renamed or gone breaks them.
 OPERATIONS = """
-accept_upload announce_upload ask_offset cancel_run change_runs compare_curves compare_importance
+accept_upload announce_upload ask_offset cancel_run change_runs compare_curves compare_importance compare_series
 compare_runs compare_steps delete_dataset delete_run delete_view describe_dataset describe_network discard_upload
 edit_run export_epochs export_runs export_runs_tensorboard export_series export_steps export_tensorboard fetch_dataset
 get_calibration get_confusion get_dataset get_metrics get_npz get_onnx get_predictions get_run get_script get_series
