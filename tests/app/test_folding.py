@@ -56,7 +56,7 @@ def test_a_newcomer_finds_the_seeds_of_one_configuration_as_one_row(client: Test
     assert "± 5.00 % · best 90.00 %" in page
     assert 'value="3,2,1"' in page
     assert '/compare?runs=3,2,1"' in page
-    assert "Numbers are sorted by that mean" in page
+    assert "sorted by the mean" in page
     opened = unescape(re.findall(r'class="unfold" href="([^"]*)"', page)[0])
     assert lines(client.get(opened).text) == ["seed 2", "seed 1", "seed 0"]
     assert len(client.get("/api/v1/runs").json()["runs"]) == 5, "the API lists runs one by one"
