@@ -51,7 +51,7 @@ export class Stream {
   /** @param {{connection?: boolean, id: number, kind: string, data: any}} told */
   #hear({ connection, id, kind, data }) {
     if (!this.#port) return;
-    if (connection === false) void patient("/account"); // streams do not say why they end: it may be that one has signed out
+    if (connection === false) askWhetherKnown();
     if (connection !== undefined) return this.#handlers.connection?.(connection);
     this.#cursor = id;
     this.#handlers[kind]?.(data);
@@ -61,6 +61,16 @@ export class Stream {
     this.#port?.postMessage(null);
     this.#port = null;
   }
+}
+
+/** @type {Promise<unknown> | null} of this window: it lasts as long as the server is away, and each try of the hub is told */
+let asked = null;
+
+/** Streams do not say why they end: it may be that one has signed out. */
+function askWhetherKnown() {
+  asked ??= patient("/account").finally(() => {
+    asked = null;
+  });
 }
 
 /** @returns {MessagePort} */
