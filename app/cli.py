@@ -18,7 +18,7 @@ from app.config import Settings, SettingsError, load_settings
 from app.keeping.locks import lock_file
 from app.models import Role
 from app.refusal import Refusal
-from app.schema import migrate, must_exist, opened
+from app.schema import migrate, opened
 from app.watching import logs
 from trainer.errors import DataError
 
@@ -183,8 +183,7 @@ def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
     from app.keeping import retention
 
     older_than = timedelta(days=parsed.days)
-    must_exist(settings.database)
-    with opened(settings.database) as db:
+    with opened(settings.database, existing=True) as db:
         freed = retention.prune(
             settings, db, now=utc_now(), older_than=older_than, failed=parsed.failed, dry_run=parsed.dry_run
         )
@@ -227,8 +226,7 @@ def _user(settings: Settings, parsed: argparse.Namespace) -> int:
 def _audit(settings: Settings, parsed: argparse.Namespace) -> int:
     from app.guarding import audit
 
-    must_exist(settings.database)
-    with opened(settings.database) as db, db.read() as session:
+    with opened(settings.database, existing=True) as db, db.read() as session:
         for line in audit.lines(audit.newest(session, max(0, parsed.count))):
             print(line)
     return 0

@@ -92,8 +92,13 @@ def must_exist(database: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Database]:
-    """The database at its newest migration, closed at the end of the block. Raises as `migrate` does."""
+def opened(path: Path, *, existing: bool = False) -> Iterator[Database]:
+    """The database at its newest migration, closed at the end of the block.
+
+    Raises as `migrate` does; where it has to be an `existing` one, as `must_exist` does too.
+    """
+    if existing:
+        must_exist(path)
     migrate(path)
     db = Database(path)
     try:

@@ -14,7 +14,7 @@ from app.exchange import importing, tables, tensorboard
 from app.exchange.importing import Planned
 from app.exchange.sheets import WRITERS
 from app.runs_table import listing
-from app.schema import must_exist, opened
+from app.schema import opened
 
 SHOWN = 20
 
@@ -29,8 +29,7 @@ def export(settings: Settings, parsed: argparse.Namespace) -> int:
     if parsed.tensorboard is None and len(parsed.run_ids) > 1:
         print("fitroom: A table holds one run; several go into one folder with --tensorboard DIR.", file=sys.stderr)
         return 2
-    must_exist(settings.database)
-    with opened(settings.database) as db:
+    with opened(settings.database, existing=True) as db:
         if parsed.tensorboard is not None:
             _write_event_files(db, parsed, query)
         else:

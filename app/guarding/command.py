@@ -12,14 +12,13 @@ from app.db import Database
 from app.guarding import audit, people
 from app.guarding.people import PeopleError
 from app.models import Role
-from app.schema import must_exist, opened
+from app.schema import opened
 
 
 def main(settings: Settings, parsed: argparse.Namespace) -> int:
     """Do what `parsed.action` says. Raises `PeopleError` where it cannot be done."""
-    if parsed.action != "add":  # the first user may come before the first start
-        must_exist(settings.database)
-    with opened(settings.database) as db:
+    # The first user may come before the first start.
+    with opened(settings.database, existing=parsed.action != "add") as db:
         if parsed.action == "list":
             _list(db)
         else:
