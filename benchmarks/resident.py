@@ -6,8 +6,6 @@ optimizer; a batch is an index into one tensor, and the loss is read once an epo
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -15,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
-from benchmarks.tutorial import Epoch, Net
+from benchmarks.tutorial import Net, Script
 
 
-class Resident:
+class Resident(Script):
     """`compiled`: the network by `torch.compile` in the mode that records CUDA graphs."""
 
     def __init__(
@@ -40,14 +38,6 @@ class Resident:
         self.called = cast("nn.Module", torch.compile(self.model, mode="reduce-overhead")) if compiled else self.model
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001)
-
-    def epochs(self, count: int) -> Iterator[Epoch]:
-        for _ in range(count):
-            begun = time.perf_counter()
-            train_loss, images = self.train()
-            trained = time.perf_counter()
-            val_loss, accuracy = self.val()
-            yield Epoch(train_loss, val_loss, accuracy, trained - begun, time.perf_counter() - trained, images)
 
     def train(self) -> tuple[float, int]:
         self.called.train()

@@ -8,6 +8,7 @@ step. `train` and `val` are timed alone; reading the files is not.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,27 @@ class Epoch:
     """Training images seen."""
 
 
-class Tutorial:
+class Script(ABC):
+    """What trains and validates by turns, with the time that each took."""
+
+    def epochs(self, count: int) -> Iterator[Epoch]:
+        for _ in range(count):
+            begun = time.perf_counter()
+            train_loss, images = self.train()
+            trained = time.perf_counter()
+            val_loss, accuracy = self.val()
+            yield Epoch(train_loss, val_loss, accuracy, trained - begun, time.perf_counter() - trained, images)
+
+    @abstractmethod
+    def train(self) -> tuple[float, int]:
+        """Mean loss, and how many images were seen."""
+
+    @abstractmethod
+    def val(self) -> tuple[float, float]:
+        """Mean loss and accuracy."""
+
+
+class Tutorial(Script):
     """The script's objects; `epochs()` is its two loops."""
 
     def __init__(
@@ -88,14 +109,6 @@ class Tutorial:
         self.model = Net().to(device)
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001)
-
-    def epochs(self, count: int) -> Iterator[Epoch]:
-        for _ in range(count):
-            begun = time.perf_counter()
-            train_loss, images = self.train()
-            trained = time.perf_counter()
-            val_loss, accuracy = self.val()
-            yield Epoch(train_loss, val_loss, accuracy, trained - begun, time.perf_counter() - trained, images)
 
     def train(self) -> tuple[float, int]:
         self.model.train()
