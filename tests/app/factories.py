@@ -1,10 +1,28 @@
-"""Events as a real run tells them, for tests that need no training."""
+"""A run that a worker holds, and events as a real one tells them, for tests that need no training."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from app import runs
+from trainer.config import TrainConfig
 from trainer.events import EpochDone, Predictions, Started, Steps, Timings
+
+if TYPE_CHECKING:
+    from app.db import Database
+    from app.runs import Claim
+    from tests.conftest import FakeClock
+
+
+def claimed(db: Database, clock: FakeClock) -> Claim:
+    """A run of three epochs that a worker has just taken."""
+    with db.write() as session:
+        runs.submit(session, TrainConfig(epochs=3), now=clock())
+        claim = runs.claim(session, "w1", now=clock())
+    assert claim is not None
+    return claim
 
 
 def started(*, epochs_before: int = 0) -> Started:

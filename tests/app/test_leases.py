@@ -9,7 +9,7 @@ import pytest
 
 from app import runs
 from app.keeping.leases import Leases
-from trainer.config import TrainConfig
+from tests.app import factories
 
 if TYPE_CHECKING:
     from app.db import Database
@@ -45,11 +45,7 @@ def watcher(db: Database) -> Watcher:
 
 @pytest.fixture
 def held(db: Database, clock: FakeClock) -> Claim:
-    with db.write() as session:
-        runs.submit(session, TrainConfig(), now=clock())
-        held = runs.claim(session, "w1", now=clock())
-    assert held is not None
-    return held
+    return factories.claimed(db, clock)
 
 
 def beat(db: Database, held: Claim, clock: FakeClock) -> None:

@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def held(db: Database, clock: FakeClock) -> Claim:
-    with db.write() as session:
-        runs.submit(session, TrainConfig(epochs=3), now=clock())
-        claim = runs.claim(session, "w1", now=clock())
-    assert claim is not None
-    return claim
+    return factories.claimed(db, clock)
 
 
 def record(db: Database, clock: FakeClock, held: Claim, *events: Event) -> None:

@@ -16,7 +16,6 @@ from app.db import Database
 from app.models import Change, Epoch, StepBlock
 from app.runs import Claim, ClaimLost
 from tests.app import factories
-from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
     from tests.conftest import FakeClock
@@ -25,15 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def held(db: Database, clock: FakeClock) -> Claim:
-    return claimed(db, clock)
-
-
-def claimed(db: Database, clock: FakeClock) -> Claim:
-    with db.write() as session:
-        runs.submit(session, TrainConfig(epochs=3), now=clock())
-        claim = runs.claim(session, "w1", now=clock())
-    assert claim is not None
-    return claim
+    return factories.claimed(db, clock)
 
 
 @pytest.fixture
@@ -115,7 +106,7 @@ def test_a_locked_database_is_told_as_any_other_write_tells_it(
 
 def test_events_are_stored_alike_alone_and_within_a_session(db: Database, clock: FakeClock, held: Claim):
     """Their instants too, which the driver writes as text."""
-    other = claimed(db, clock)
+    other = factories.claimed(db, clock)
     events = [factories.started(), factories.steps(1, 0, 0.9, 0.8), factories.steps(1, 2, 0.7), factories.epoch(1)]
     for event in events:
         recording.tell(db, held, event, now=clock())
