@@ -9,7 +9,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def revision() -> str | None:
-    """As git describes the checkout; None where there is no git."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
+    """The commit of the checkout, "-dirty" where more than results has changed since; None without git or checkout."""
+    try:
+        commit = _git("rev-parse", "--short", "HEAD")
+    except FileNotFoundError:
+        return None
+    changed = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
+    return f"{commit}-dirty" if commit and changed else commit or None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
