@@ -61,9 +61,6 @@ def _within(size: Size, stored: Size) -> Size:
     return max(1, round(stored[0] * scale)), max(1, round(stored[1] * scale))
 
 
-# ---------------------------------------------------------------- in words
-
-
 def told(resized: int, refitted: int, total: int, size: Size, fit: str | None) -> Iterator[str]:
     """What was done to how many images, for the data card."""
     if resized:

@@ -1,16 +1,16 @@
 """The rows of a CSV file: labels and pixels, each error with its line and column.
 
-Rows of plain numbers are read by arithmetic on whole blocks of bytes, which is faster than general CSV readers and
-holds little at a time (benchmarks/data.py); a block in which anything else stands is read cell by cell.
+pandas reads blocks of whole lines, so that little is held at a time (benchmarks/data.py). It does not say which cell is
+wrong, so a block with anything but whole numbers from 0 to 255 is read cell by cell.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from trainer.ingest.contract import MOST_CLASSES, Bytes, Upload
 from trainer.ingest.names import class_name
 
 Text = tuple[str, ...]
-Ends = np.ndarray[Any, np.dtype[np.int32]]
 
 _PIXELS = {str(value): value for value in range(256)}
+_MOST_COLUMNS = 8192
+"""What pandas does for each column of a block outweighs its fast reading where there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,55 +54,40 @@ Rows = tuple[list[str], Bytes]
 
 def read(upload: Upload, layout: Layout, *, size: int = lines.BLOCK) -> Iterator[tuple[int, Rows]]:
     """Position in the file, and the rows up to there. Raises `IngestError` with line and column."""
-    columns = np.array(layout.pixels, np.int64)
     for block in lines.blocks(upload, size=size):
         data, first = block.data, block.first
         if first == 1 and layout.header is not None:
             data, first = data.partition(b"\n")[2], 2
-        rows = plain_rows(data, layout, columns) or _cell_by_cell(data, layout, first)
+        rows = plain_rows(data, layout) or _cell_by_cell(data, layout, first)
         if rows[0]:
             yield block.read, rows
 
 
-def plain_rows(data: bytes, layout: Layout, columns: np.ndarray[Any, np.dtype[np.int64]]) -> Rows | None:
-    """The rows of a block in which every pixel is one to three digits; None where it is not."""
-    raw = np.frombuffer(data, np.uint8)
-    breaks = raw == ord("\n")
-    ends = np.flatnonzero(breaks | (raw == ord(layout.delimiter))).astype(np.int32)
-    if not len(ends) or len(ends) % layout.columns:
-        return None
-    grid = ends.reshape(-1, layout.columns)
-    if not breaks[grid[:, -1]].all() or np.count_nonzero(breaks) != len(grid):
-        return None
-    lengths = np.diff(ends, prepend=np.int32(-1)).reshape(grid.shape) - 1
-    pixels = _numbers(raw, grid.take(columns, 1), lengths.take(columns, 1))
-    if pixels is None:
-        return None
-    spans = zip((grid - lengths)[:, layout.label].tolist(), grid[:, layout.label].tolist(), strict=True)
-    labels = [_simple_label(data[start:end]) for start, end in spans]
-    if None in labels or (layout.numbered and any(_wrong_number(label) for label in set(labels))):
-        return None
-    return [label for label in labels if label], pixels
+def plain_rows(data: bytes, layout: Layout) -> Rows | None:
+    """The rows of a block of unquoted cells with whole numbers for pixels; None where it is not one."""
+    import pandas as pd  # half a second, which the web need not wait for
 
-
-def _numbers(raw: Bytes, ends: Ends, lengths: Ends) -> Bytes | None:
-    """What the digits before each of `ends` make; None where one is not a pixel, or longer than three digits."""
-    if lengths.min(initial=1) < 1 or lengths.max(initial=1) > 3:
+    if layout.columns > _MOST_COLUMNS or b'"' in data:
         return None
-    digits = raw - np.uint8(ord("0"))
-    value = digits[ends - 1]
-    wrong = value > 9
-    value = value.astype(np.uint16)
-    for place, worth in ((2, 10), (3, 100)):
-        more = np.where(lengths >= place, digits[ends - place], np.uint8(0))
-        wrong |= more > 9
-        value += more.astype(np.uint16) * np.uint16(worth)
-    return None if wrong.any() or value.max(initial=0) > 255 else value.astype(np.uint8)
-
-
-def _simple_label(cell: bytes) -> str | None:
-    """None for what has to be looked at more closely: empty, quoted, not ASCII."""
-    return class_name(cell.decode()) if cell.isascii() and b'"' not in cell and cell.strip() else None
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(data), sep=layout.delimiter, lineterminator="\n", header=None, dtype={layout.label: object},
+            na_filter=False, quoting=csv.QUOTE_NONE, low_memory=False,
+        )  # fmt: skip
+    except (ValueError, OverflowError):
+        return None
+    if frame.shape[1] != layout.columns:
+        return None
+    pixels = frame[layout.pixels]
+    if any(kind.kind not in "iu" for kind in pixels.dtypes):
+        return None
+    values = pixels.to_numpy()
+    if values.min(initial=0) < 0 or values.max(initial=0) > 255:
+        return None
+    labels = {given: class_name(given) for given in frame[layout.label].unique()}
+    if not all(labels.values()) or (layout.numbered and any(map(_wrong_number, labels.values()))):
+        return None
+    return [labels[given] for given in frame[layout.label]], values.astype(np.uint8, order="C")
 
 
 def _cell_by_cell(data: bytes, layout: Layout, first: int) -> Rows:
