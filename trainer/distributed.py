@@ -2,8 +2,8 @@
 
 `train` here is the parent: it starts torchrun and passes on what the first process tells. The processes are this
 module run as a program; each takes its part of every batch, and gradients are averaged, so the same global batch
-gives the same curve as one process would, up to the order of additions. (BatchNorm takes its statistics from each
-process's part.) GPUs talk by NCCL, CPUs by gloo.
+gives the same curve as one process would, up to the order of additions. BatchNorm takes its statistics from the whole
+batch (`trainer.batch_norm`). GPUs talk by NCCL, CPUs by gloo.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer import devices
+from trainer.batch_norm import share_statistics
 from trainer.config import TrainConfig
 from trainer.errors import DeviceError, ProcessLost, TrainerError
 from trainer.events import Event, Finished
@@ -80,7 +82,7 @@ def _passed_on(
             continue
         try:
             message = connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             raise _lost(process, folder) from None
         if isinstance(message, TrainerError):
             raise message
@@ -148,9 +150,13 @@ def _accepted(
             return None
 
 
-def _lost(process: subprocess.Popen[bytes], folder: Path) -> ProcessLost:
+def _lost(process: subprocess.Popen[bytes], folder: Path) -> TrainerError:
+    """What one of the processes but the first left behind as its reason, or else what the log has."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
+    for left in sorted(folder.glob("error-*")):
+        error: TrainerError = pickle.loads(left.read_bytes())  # noqa: S301 - from a process of ours, in its own folder
+        return error
     lines = (folder / "log").read_text(errors="replace").strip().splitlines()
     said = next((line.strip() for line in reversed(lines) if "Error" in line), lines[-1] if lines else "no word")
     return ProcessLost(f"A training process ended unexpectedly: {said[:300]}")
@@ -164,7 +170,10 @@ class Ranks:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        return DistributedDataParallel(model, device_ids=[self._device] if self._device.type == "cuda" else None)
+        share_statistics(model, self._device)
+        devices = [self._device] if self._device.type == "cuda" else None
+        # The statistics of BatchNorm are the same everywhere already.
+        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
 
     def sum(self, tensor: Tensor) -> Tensor:
         dist.all_reduce(tensor)
@@ -205,11 +214,15 @@ def main(folder: Path) -> None:
             if parent:
                 parent.tell(event)
     except TrainerError as error:
-        # Every process meets it: what went wrong is told once, and is no crash.
         if parent:
             parent.tell(error)
-    finally:
-        dist.destroy_process_group()
+        else:
+            # It may be this process's alone, a GPU that is full say. The others would wait for it; torchrun ends them.
+            part = folder / f"part-{place}"
+            part.write_bytes(pickle.dumps(error))
+            part.rename(folder / f"error-{place}")
+            raise
+    dist.destroy_process_group()
 
 
 class _Parent:

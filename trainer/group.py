@@ -18,7 +18,10 @@ class Group(Protocol):
     def size(self) -> int: ...
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model as it is to be called in training: its gradients become the mean over the processes."""
+        """The model as it is to be called in training: its gradients become the mean over the processes.
+
+        What takes statistics of a batch is replaced within `model` itself, by the same of the whole batch.
+        """
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up over the processes, in place."""

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from trainer.config import TrainConfig
-from trainer.errors import ConfigError, ProcessLost
+from trainer.errors import ConfigError, DataError, ProcessLost
 from trainer.events import EpochDone, Event, Finished, Started, Steps
 from trainer.loop import train
 
@@ -50,6 +50,20 @@ def test_two_processes_give_the_curve_of_one_and_resume_it(data_dir: Path, tmp_p
     assert len(predictions[-1].classes) == 1500
 
 
+def test_batchnorm_takes_its_statistics_from_the_whole_batch(data_dir: Path):
+    """Of 9 images the two processes take 5 and 4, and a batch's last layer is normalized over one value of each."""
+    settings = {
+        "arch": "resnet", "arch_options": {"width": 8}, "image_size": 8, "train_size": 90, "val_size": 200,
+        "batch_size": 9, "epochs": 2, "lr": 1e-4, "dropout": 0.0, "precision": "float32", "ema_decay": 0.9,
+        "device": "cpu",
+    }  # fmt: skip
+    alone, shared = (
+        curve(list(train(TrainConfig(**settings, processes=processes), data_dir=data_dir)))  # type: ignore[arg-type]
+        for processes in (1, 2)
+    )
+    assert shared == pytest.approx(alone, rel=2e-3)
+
+
 def done(events: list[Event]) -> int:
     return sum(isinstance(event, EpochDone) for event in events)
 
@@ -58,14 +72,35 @@ def test_a_process_that_is_killed_ends_the_run_in_words_and_leaves_none_behind(d
     events = train(TrainConfig(**SETTINGS | {"epochs": 500}, processes=2), data_dir=data_dir)  # type: ignore[arg-type]
     while not isinstance(next(events), EpochDone):
         pass
-    ranks = [child for child in psutil.Process().children(recursive=True) if "trainer.distributed" in child.cmdline()]
-    assert len(ranks) >= 2
-    victim = next(child for child in ranks if child.environ().get("RANK") == "1")
-    os.kill(victim.pid, signal.SIGKILL)
+    ranks = processes()
+    os.kill(ranks[1].pid, signal.SIGKILL)
     with pytest.raises(ProcessLost, match="A training process ended unexpectedly"):
         for _ in events:
             pass
-    assert psutil.wait_procs(ranks, timeout=20)[1] == []
+    assert psutil.wait_procs(ranks.values(), timeout=20)[1] == []
+
+
+def test_what_befalls_one_process_alone_ends_the_run_in_its_own_words(data_dir: Path):
+    """The first process meets nothing but silence; it is the other that knows."""
+    settings = SETTINGS | {"epochs": 500, "loading": "dataloader", "num_workers": 1}
+    events = train(TrainConfig(**settings, processes=2), data_dir=data_dir)  # type: ignore[arg-type]
+    while not isinstance(next(events), EpochDone):
+        pass
+    ranks = processes()
+    started = [child for server in ranks[1].children() for child in server.children()]
+    loaders = [child for child in started if "forkserver" in " ".join(child.cmdline())]
+    os.kill(loaders[-1].pid, signal.SIGKILL)
+    with pytest.raises(DataError, match="A data worker ended unexpectedly"):
+        for _ in events:
+            pass
+    assert psutil.wait_procs([*ranks.values(), *loaders], timeout=20)[1] == []
+
+
+def processes() -> dict[int, psutil.Process]:
+    """Those that train, by rank."""
+    children = psutil.Process().children(recursive=True)
+    training = [child for child in children if "trainer.distributed" in child.cmdline()]
+    return {int(child.environ()["RANK"]): child for child in training if "RANK" in child.environ()}
 
 
 def test_what_the_processes_refuse_is_refused_here_by_field(data_dir: Path):
