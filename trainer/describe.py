@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.config import TrainConfig
+from trainer.errors import ConfigError
 from trainer.models import Shape, build
 
 _BATCH = 2
@@ -56,6 +57,19 @@ def describe(config: TrainConfig, shape: Shape) -> Network:
         weight_bytes=sum(weight.numel() * weight.element_size() for weight in weights),
         layers=layers,
     )
+
+
+def check_batch(config: TrainConfig, shape: Shape) -> None:
+    """Raises `ConfigError` where BatchNorm would see a single value of a channel, which has no variance."""
+    if config.batch_size > 1:
+        return
+    try:
+        _on_meta(config, shape).train()(_images(shape)[:1])
+    except ValueError:
+        problem = (
+            f"Must be 2 or more: of images of {shape.size} pixels this network's BatchNorm sees one value at last."
+        )
+        raise ConfigError({"batch_size": problem}) from None
 
 
 def training_flops(config: TrainConfig, shape: Shape) -> int:

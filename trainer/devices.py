@@ -67,6 +67,14 @@ def matmul_rate(device: torch.device, precision: str) -> float:
     return 2 * size**3 / best
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device had no memory left: torch's allocator has an exception of its own, CUDA's libraries have not."""
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in said or "alloc_failed" in said)
+    )
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -59,6 +59,8 @@ def train(
         device = devices.resolve(config.device)
         if config.cuda_graphs and device.type != "cuda":
             raise ConfigError({"cuda_graphs": "Needs a GPU, and there is none on this machine."})
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # torch's own threads would take the first one, and memory there
         yield from follow(config, device, Alone(), data_dir=data_dir, run_dir=run_dir, should_stop=should_stop)
 
 
@@ -78,7 +80,9 @@ def follow(
             yield from run.events()
         finally:
             run.close()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not devices.out_of_memory(error):
+            raise
         raise OutOfMemory(
             f"The device ran out of memory ({str(error).partition('. ')[0]}). "
             "A smaller batch size or image size needs less."
@@ -105,6 +109,7 @@ class _Run:
         self._val_set = open_split(config, "val", data_dir, device, part)
         recorder = CudaGraphs(device) if config.cuda_graphs else None
         self._learner = Learner(config, self._train_set, device, group, recorder)
+        describe.check_batch(config, self._learner.shape)
         self._resumed = checkpoint.resume(run_dir, config, self._learner) if run_dir else Resumed(checkpoint.Progress())
         self._progress = self._resumed.progress
         self._last_is_good = self._resumed.warning is None

@@ -13,6 +13,7 @@ import pytest
 
 from trainer import sources
 from trainer.config import TrainConfig
+from trainer.devices import out_of_memory
 from trainer.errors import ConfigError, DataError
 from trainer.events import EpochDone, Finished, Steps
 from trainer.loop import train
@@ -46,6 +47,16 @@ def test_batches_of_one_image_train(tmp_path: Path, arch: str):
     options = {"width": 4} if arch == "resnet" else {}
     write_set(tmp_path, [0, 1, 2, 3, 4])
     (epoch,) = trained(tmp_path, arch=arch, arch_options=options, batch_size=1)
+    assert 0 <= epoch.val_accuracy <= 1
+
+
+def test_one_image_of_which_batch_norm_sees_one_value_is_refused_at_the_batch_size(tmp_path: Path):
+    write_set(tmp_path, [0, 1, 2, 3, 4])
+    settings = {"arch": "resnet", "arch_options": {"width": 4}, "image_size": 8}
+    with pytest.raises(ConfigError) as caught:
+        trained(tmp_path, **settings, batch_size=1)
+    assert "2 or more" in caught.value.errors["batch_size"]
+    (epoch,) = trained(tmp_path, **settings, batch_size=2)
     assert 0 <= epoch.val_accuracy <= 1
 
 
@@ -116,3 +127,16 @@ def test_a_run_without_a_gpu_leaves_less_than_a_gigabyte_resident(data_dir: Path
     held = psutil.Process().memory_info().rss - before
     events.close()  # type: ignore[attr-defined]
     assert held < 1e9
+
+
+@pytest.mark.parametrize(
+    ("said", "full"),
+    [
+        ("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)", False),
+    ],
+)
+def test_a_full_device_is_known_by_what_its_libraries_say(said: str, full: bool):
+    assert out_of_memory(RuntimeError(said)) is full
