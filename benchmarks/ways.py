@@ -117,6 +117,7 @@ WAYS: dict[str, dict[str, Way]] = {
         OURS: fitroom(),
         "fitroom, torch.compile": fitroom_compiled(),
         GRAPHS: fitroom(cuda_graphs=True),
+        "fitroom, CUDA graphs, tf32": fitroom(cuda_graphs=True, precision="tf32"),
         "fitroom, CUDA graphs, float32": fitroom(cuda_graphs=True, precision="float32"),
     },
 }

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from trainer.devices import out_of_memory
 from trainer.errors import ConfigError
 
 WARM_UP = 3
@@ -82,17 +83,25 @@ class CudaGraphs:
     def record(self, step: Callable[[], None], generator: torch.Generator) -> Callable[[], None]:
         """Raises `ConfigError` where the step cannot be recorded."""
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(generator)
         try:
             # Errors of this thread alone: another may be pinning memory for a DataLoader.
-            with (
-                torch.cuda.device(self._device),
-                torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
-            ):
-                step()
-        except torch.OutOfMemoryError:
-            raise
+            with torch.cuda.device(self._device):
+                _register(generator, graph)
+                with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                    step()
         except RuntimeError as error:
-            said = str(error).partition("\n")[0]
+            # Ending a capture that has failed raises in its turn: the first error is the one that says why.
+            cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+            if out_of_memory(cause):
+                raise cause from error
+            said = str(cause).partition("\n")[0]
             raise ConfigError({"cuda_graphs": f"This run cannot be recorded as a CUDA graph ({said})."}) from error
         return graph.replay
+
+
+def _register(generator: torch.Generator, graph: torch.cuda.CUDAGraph) -> None:
+    """Make the generator part of the graph. In newer torch it is by itself, and asking for it warns."""
+    if register := getattr(graph, "register_generator_state", None):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*register_generator_state")
+            register(generator)
