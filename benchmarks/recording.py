@@ -4,13 +4,14 @@
 
 Two trainings with the same settings take turns in one process, epoch by epoch, so that both see the same machine; which
 of them begins alternates. Of one the losses are read once a second and written to a database as a worker writes them;
-of the other they are read when the epoch is over, and not written. The first epoch of each is not counted. Where others
-keep the machine busy, the processor's time says more than the clock's, so both are told.
+of the other they are read when the epoch is over, and not written. The first epoch of each is not counted. On a machine
+shared with others two epochs differ by several per cent for no reason of ours, so there are many short ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import tempfile
@@ -71,8 +72,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "data")
-    parser.add_argument("--pairs", type=int, default=5, help="counted epochs of each")
-    parser.add_argument("--train-size", type=int, help="training images; all 60,000 unless told")
+    parser.add_argument("--pairs", type=int, default=60, help="counted epochs of each")
+    parser.add_argument("--train-size", type=int, default=15_360, help="training images of an epoch")
     parser.add_argument("--graphs", action="store_true", help="with CUDA graphs")
     arguments = parser.parse_args()
     if find_spec("sqlalchemy") is None:
@@ -141,14 +142,23 @@ def recorder(config: TrainConfig, home: Path) -> Iterator[Write]:
 
 def sentence(pairs: list[Pair]) -> str:
     costs = sorted(pair.cost for pair in pairs)
+    low, high = interval(costs)
     work = statistics.median(pair.work for pair in pairs)
     writing = statistics.median(pair.recorded.writing / pair.recorded.seconds for pair in pairs)
     return (
         f"Reading and writing the loss of every step takes {statistics.median(costs):.2%} of the throughput: "
-        f"the median of {len(pairs)} pairs of epochs with and without, in turn ({costs[0]:.2%} – {costs[-1]:.2%}). "
+        f"the median of {len(pairs)} pairs of epochs with and without, in turn (95% interval of the median "
+        f"{low:.2%} to {high:.2%}; single pairs {costs[0]:.2%} to {costs[-1]:.2%}). "
         f"Of the processor's time it takes {work:.2%}; by the trainer's own clock {writing:.3%} of the training time "
         "goes into the writing."
     )
+
+
+def interval(ordered: list[float]) -> tuple[float, float]:
+    """Between which two values the median of all lies, 19 times of 20: so many are below it as in tosses of a coin."""
+    half = 1.96 * math.sqrt(len(ordered)) / 2
+    first, last = math.floor(len(ordered) / 2 - half), math.ceil(len(ordered) / 2 + half)
+    return ordered[max(0, first)], ordered[min(len(ordered), last) - 1]
 
 
 if __name__ == "__main__":
