@@ -171,9 +171,9 @@ class Ranks:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         share_statistics(model, self._device)
-        devices = [self._device] if self._device.type == "cuda" else None
+        ids = [self._device] if self._device.type == "cuda" else None
         # The statistics of BatchNorm are the same everywhere already.
-        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
     def sum(self, tensor: Tensor) -> Tensor:
         dist.all_reduce(tensor)

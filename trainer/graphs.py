@@ -93,7 +93,7 @@ class CudaGraphs:
             # Ending a capture that has failed raises in its turn: the first error is the one that says why.
             cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
             if out_of_memory(cause):
-                raise cause from error
+                raise cause from None
             said = str(cause).partition("\n")[0]
             raise ConfigError({"cuda_graphs": f"This run cannot be recorded as a CUDA graph ({said})."}) from error
         return graph.replay
