@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer import devices
 from trainer.batch_norm import share_statistics
 from trainer.config import TrainConfig
-from trainer.errors import DeviceError, ProcessLost, TrainerError
+from trainer.errors import DeviceError, ProcessLost, TrainerError, from_json, to_json
 from trainer.events import Event, Finished
 
 ShouldStop = Callable[[], bool]
@@ -155,8 +154,7 @@ def _lost(process: subprocess.Popen[bytes], folder: Path) -> TrainerError:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_S)
     for left in sorted(folder.glob("error-*")):
-        error: TrainerError = pickle.loads(left.read_bytes())  # noqa: S301 - from a process of ours, in its own folder
-        return error
+        return from_json(left.read_text())
     lines = (folder / "log").read_text(errors="replace").strip().splitlines()
     said = next((line.strip() for line in reversed(lines) if "Error" in line), lines[-1] if lines else "no word")
     return ProcessLost(f"A training process ended unexpectedly: {said[:300]}")
@@ -219,7 +217,7 @@ def main(folder: Path) -> None:
         else:
             # It may be this process's alone, a GPU that is full say. The others would wait for it; torchrun ends them.
             part = folder / f"part-{place}"
-            part.write_bytes(pickle.dumps(error))
+            part.write_text(to_json(error))
             part.rename(folder / f"error-{place}")
             raise
     dist.destroy_process_group()

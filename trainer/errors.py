@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,3 +114,23 @@ class Diverged(TrainerError):
 
 class CheckpointError(TrainerError):
     reason = "checkpoint"
+
+
+_BY_REASON: dict[str, type[TrainerError]] = {
+    kind.reason: kind
+    for kind in (DataError, DataMissing, ProcessLost, DeviceError, OutOfMemory, Diverged, CheckpointError)
+}
+
+
+def to_json(error: TrainerError) -> str:
+    """For a file that another process reads."""
+    errors = error.errors if isinstance(error, ConfigError) else None
+    return json.dumps({"reason": error.reason, "message": str(error), "errors": errors})
+
+
+def from_json(text: str) -> TrainerError:
+    """What `to_json` was given: its reason, its sentence, and its fields where it has some."""
+    told = json.loads(text)
+    if told["errors"] is not None:
+        return ConfigError(told["errors"])
+    return _BY_REASON.get(told["reason"], TrainerError)(told["message"])
