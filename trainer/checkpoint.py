@@ -91,31 +91,47 @@ def save(
     *,
     within: Within | None = None,
     keep_last: bool = True,
-    before_renaming: Callable[[], object] = lambda: None,
+    still_ours: Callable[[], object] = lambda: None,
 ) -> Path:
     """Save the state as last.pt; when it is the best so far, also as best.pt and its weights as safetensors.
 
     What was last.pt becomes previous.pt, unless `keep_last` says that it is no good. Raises `OSError` and leaves
-    what was there, where the disk is full, say; the same where `before_renaming` raises.
+    what was there, where the disk is full, say; the same where `still_ours`, asked before anything is written and
+    again before it takes its place, raises.
     """
+    still_ours()
     run_dir.mkdir(parents=True, exist_ok=True)
     state = {"format": _FORMATS[-1], "config": config.to_dict()} | asdict(progress) | learner.state()
-    state["within"] = asdict(within) if within else None
-    path = run_dir / LAST
-    part = _written(path, sealed(state))
+    state |= {"within": asdict(within) if within else None, "data": _data(learner, classes)}
+    path, weights = run_dir / LAST, run_dir / WEIGHTS
+    parts = [_written(path, sealed(state))]
     try:
-        before_renaming()
-        if within is None and progress.best_epoch == progress.epoch:
-            _link(part, run_dir / BEST)
-            weights = run_dir / WEIGHTS
-            _written(weights, _weights(config, learner, progress, classes)).replace(weights)
+        best = within is None and progress.best_epoch == progress.epoch
+        if best:
+            parts.append(_written(weights, _weights(config, learner, progress, classes)))
+        still_ours()
+        if best:
+            _link(parts[0], run_dir / BEST)
+            parts[1].replace(weights)
         if keep_last and path.exists():
             _link(path, run_dir / PREVIOUS)
-        part.replace(path)
+        parts[0].replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
     sync(run_dir)
     return path
+
+
+def tidy(run_dir: Path) -> None:
+    """Remove what a process left half-written that died, or lost the run, while it wrote."""
+    for leftover in run_dir.glob(f"*{PART}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _data(learner: Learner, classes: Sequence[str]) -> dict[str, Any]:
+    """What a run that goes on must find again in its data set."""
+    return {"classes": list(classes), "steps_per_epoch": learner.steps_per_epoch}
 
 
 def _weights(config: TrainConfig, learner: Learner, progress: Progress, classes: Sequence[str]) -> bytes:
@@ -135,17 +151,19 @@ def _weights(config: TrainConfig, learner: Learner, progress: Progress, classes:
     return as_bytes(weights, metadata)
 
 
-def resume(run_dir: Path, config: TrainConfig, learner: Learner) -> Resumed:
+def resume(run_dir: Path, config: TrainConfig, learner: Learner, classes: Sequence[str]) -> Resumed:
     """Put the last state into `learner`, or the one before where the last is damaged; without any, the beginning.
 
-    Raises `CheckpointError` when none that is there can be read, or it belongs to another configuration.
+    Raises `CheckpointError` when none that is there can be read, or it belongs to another configuration or data.
     """
-    for leftover in run_dir.glob(f"*{PART}"):  # of a process that died while it wrote
-        leftover.unlink(missing_ok=True)
+    tidy(run_dir)
     state, warning = _newest(run_dir)
     if state is None:
         return Resumed(Progress())
     _check_same(run_dir, config, state["config"])
+    data = _data(learner, classes)
+    if state.get("data", data) != data:
+        raise CheckpointError(f"The data set {config.dataset} has changed since the checkpoint in {run_dir} was saved.")
     learner.load(state)
     progress = Progress(state["epoch"], state["best_accuracy"], state.get("best_epoch", state["epoch"]))
     within = state.get("within")

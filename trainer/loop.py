@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from trainer import checkpoint, describe, devices
-from trainer.checkpoint import Resumed, Within
+from trainer.checkpoint import Progress, Resumed, Within
 from trainer.config import TrainConfig
 from trainer.data import Loaded, Part, open_split
-from trainer.errors import ConfigError, Diverged, OutOfMemory
+from trainer.errors import CheckpointError, ConfigError, Diverged, OutOfMemory
 from trainer.events import CheckpointFailed, CheckpointSaved, EpochDone, Event, Finished, Started, Steps, Timings
 from trainer.graphs import CudaGraphs
 from trainer.group import Alone, Group
@@ -110,13 +110,21 @@ class _Run:
         recorder = CudaGraphs(device) if config.cuda_graphs else None
         self._learner = Learner(config, self._train_set, device, group, recorder)
         describe.check_batch(config, self._learner.shape)
-        self._resumed = checkpoint.resume(run_dir, config, self._learner) if run_dir else Resumed(checkpoint.Progress())
+        self._resumed = (
+            checkpoint.resume(run_dir, config, self._learner, self._train_set.classes)
+            if run_dir
+            else Resumed(Progress())
+        )
+        if self._resumed.within and group.size > 1:
+            raise CheckpointError(
+                f"The run in {run_dir} was stopped within an epoch, which one process alone can go on with."
+            )
         self._progress = self._resumed.progress
         self._last_is_good = self._resumed.warning is None
 
     def events(self) -> Iterator[Event]:
         yield self._started()
-        within = self._resumed.within if self._group.size == 1 else None
+        within = self._resumed.within
         for epoch in range(self._progress.epoch + 1, self._config.epochs + 1):
             if self._progress.without_better >= (self._config.patience or math.inf):
                 yield self._finished("early", epoch - 1)
@@ -124,15 +132,20 @@ class _Run:
             done = yield from self._epoch(epoch, within)
             if isinstance(done, _Stopped):
                 if self._run_dir and done.within:
-                    yield self._save(self._run_dir, done.within)
+                    yield self._save(self._run_dir, self._progress, done.within)
                 yield self._finished("stopped", epoch - 1)
                 return
             within = None
+            _check_validated(done, self._config)
             yield done
-            self._progress = self._progress.after(epoch, done.val_accuracy)
+            before, self._progress = self._progress, self._progress.after(epoch, done.val_accuracy)
             if self._run_dir and self._group.rank == 0:
-                yield self._save(self._run_dir)
-        yield self._finished("completed", self._config.epochs)
+                saved = self._save(self._run_dir, self._progress)
+                if isinstance(saved, CheckpointFailed):
+                    # The best is what is kept of the best; the next that is better than that takes its place.
+                    self._progress = replace(before, epoch=epoch)
+                yield saved
+        yield self._finished("completed", self._progress.epoch)
 
     def close(self) -> None:
         self._train_set.close()
@@ -231,22 +244,26 @@ class _Run:
             precision=learner.precision,
             processes=self._group.size,
             flops_per_image=describe.training_flops(config, learner.shape),
-            matmul_flops_per_s=devices.matmul_rate(device, learner.precision),
+            matmul_flops_per_s=devices.matmul_rate(device, learner.precision) * self._group.size,
             seconds=time.perf_counter() - self._begun,
-            steps_before=self._resumed.within.steps if self._resumed.within and self._group.size == 1 else 0,
+            steps_before=self._resumed.within.steps if self._resumed.within else 0,
             warning=self._resumed.warning,
         )
 
     def _finished(self, reason: Literal["completed", "early", "stopped"], epochs: int) -> Finished:
+        if self._run_dir and self._group.rank == 0:
+            checkpoint.tidy(self._run_dir)
         return Finished(reason, epochs, time.perf_counter() - self._begun)
 
-    def _save(self, run_dir: Path, within: Within | None = None) -> CheckpointSaved | CheckpointFailed:
+    def _save(
+        self, run_dir: Path, progress: Progress, within: Within | None = None
+    ) -> CheckpointSaved | CheckpointFailed:
         """A full disk is no reason to throw away what has been learned: it is told, and tried again next time."""
-        begun, progress = time.perf_counter(), self._progress
+        begun = time.perf_counter()
         try:
             path = checkpoint.save(
                 run_dir, self._config, self._learner, progress, self._train_set.classes,
-                within=within, keep_last=self._last_is_good, before_renaming=self._should_stop,
+                within=within, keep_last=self._last_is_good, still_ours=self._should_stop,
             )  # fmt: skip
             size = path.stat().st_size
         except OSError as error:
@@ -293,6 +310,15 @@ class _Watch:
 
     def timings(self) -> Timings:
         return Timings(**self.spent)
+
+
+def _check_validated(done: EpochDone, config: TrainConfig) -> None:
+    """The last step of an epoch shows in the validation only; such weights are not to be saved."""
+    if not math.isfinite(done.val_loss):
+        raise Diverged(
+            f"The validation loss became {'NaN' if math.isnan(done.val_loss) else 'infinite'} in epoch {done.epoch}. "
+            f"A learning rate lower than {config.lr:g} may help."
+        )
 
 
 def _check_finite(block: Steps, config: TrainConfig) -> None:

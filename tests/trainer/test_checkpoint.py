@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from tests.limits import files_no_larger_than
 from tests.trainer.conftest import Trained
 from trainer import checkpoint
 from trainer.config import TrainConfig
 from trainer.errors import CheckpointError
-from trainer.events import CheckpointFailed, CheckpointSaved, Finished, Started
+from trainer.events import CheckpointFailed, CheckpointSaved, EpochDone, Finished, Started
 from trainer.loop import train
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ EVERYTHING = {
 def trained(data_dir: Path, run_dir: Path, *, asked: int | None = None, **settings: object) -> Trained:
     """`asked`: how often `should_stop` answers no.
 
-    It is asked before each step, for each validation batch, and before a state takes the place of the old.
+    It is asked before each step, for each validation batch, before a state is written, and before it takes the place
+    of the old.
     """
     left = asked
 
@@ -59,8 +61,8 @@ def test_a_run_stopped_within_an_epoch_goes_on_bit_for_bit(data_dir: Path, tmp_p
     saved, finished = part.events[-2:]
     assert isinstance(saved, CheckpointSaved)
     assert isinstance(finished, Finished)
-    # Seven times an epoch: four steps, two validation batches, one state.
-    assert (finished.reason, saved.epoch, saved.steps) == ("stopped", asked // 7, min(asked % 7, 4))
+    # Eight times an epoch: four steps, two validation batches, before and after one state is written.
+    assert (finished.reason, saved.epoch, saved.steps) == ("stopped", asked // 8, min(asked % 8, 4))
     rest = trained(data_dir, tmp_path / "parts", **settings)
     assert isinstance(rest.events[0], Started)
     assert (rest.events[0].epochs_before, rest.events[0].steps_before) == (saved.epoch, saved.steps)
@@ -136,8 +138,62 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_training_goes_on(data_d
     assert not [event for event in again.events if isinstance(event, CheckpointFailed)]
 
 
+def test_the_best_that_could_not_be_kept_leaves_the_place_to_the_next_that_is_better(data_dir: Path, tmp_path: Path):
+    """Files and what is known of them agree: the best is the best of those that were saved."""
+    settings = {"epochs": 8, "train_size": 2048, "lr": 0.0003}
+    config = TrainConfig(**(SMALL | settings))  # type: ignore[arg-type]
+    done, accuracies, failed = 0, {}, set()
+    events = train(config, data_dir=data_dir, run_dir=tmp_path)
+    while True:
+        # The disk is full for all states but those of two epochs.
+        with files_no_larger_than(10**12 if done + 1 in (2, 6) else 1_000_000):
+            event = next(events, None)
+        if event is None:
+            break
+        if isinstance(event, EpochDone):
+            done, accuracies[event.epoch] = event.epoch - 1, event.val_accuracy
+        if isinstance(event, (CheckpointSaved, CheckpointFailed)):
+            done = event.epoch
+            failed |= {event.epoch} if isinstance(event, CheckpointFailed) else set()
+    assert failed == {1, 3, 4, 5, 7, 8}
+    best = max((2, 6), key=lambda epoch: accuracies[epoch])
+    assert checkpoint.read(tmp_path / "best.pt")["epoch"] == best
+    with safe_open(tmp_path / "best.safetensors", "pt") as weights:
+        assert weights.metadata()["epoch"] == str(best)
+
+
 def test_what_a_dying_process_left_half_written_is_removed(data_dir: Path, tmp_path: Path):
     trained(data_dir, tmp_path, epochs=1)
     (tmp_path / "last.pt.0badf00d.part").write_bytes(b"half")
     trained(data_dir, tmp_path)
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_what_one_that_lost_the_run_leaves_half_written_is_removed_when_the_run_is_over(data_dir: Path, tmp_path: Path):
+    config = TrainConfig(**SMALL)  # type: ignore[arg-type]
+    for event in train(config, data_dir=data_dir, run_dir=tmp_path):
+        if isinstance(event, EpochDone):
+            (tmp_path / "last.pt.0badf00d.part").write_bytes(b"half")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_data_that_have_changed_since_are_refused_in_words(tmp_path: Path):
+    folder = tmp_path / "csv" / "own"
+    folder.mkdir(parents=True)
+    rows = [f"{place % 3}," + ",".join(str((place * 7 + pixel) % 256) for pixel in range(256)) for place in range(40)]
+    (folder / "train.csv").write_text("\n".join(rows))
+    settings = {"dataset": "csv:own", "arch": "mlp", "image_size": 16, "train_size": None, "val_size": None}
+    small = SMALL | settings | {"batch_size": 8}
+    run_dir = tmp_path / "run"
+    list(train(TrainConfig(**small), data_dir=tmp_path, run_dir=run_dir))  # type: ignore[arg-type]
+    (folder / "train.csv").write_text("\n".join([*rows, rows[0].replace("0,", "3,", 1)] * 2))
+    longer = TrainConfig(**small | {"epochs": 3})  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="csv:own has changed"):
+        list(train(longer, data_dir=tmp_path, run_dir=run_dir))
+
+
+def test_what_was_stopped_within_an_epoch_is_not_begun_again_by_several_processes(data_dir: Path, tmp_path: Path):
+    trained(data_dir, tmp_path, asked=2)
+    shared = TrainConfig(**SMALL, processes=2)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="one process alone"):
+        list(train(shared, data_dir=data_dir, run_dir=tmp_path))

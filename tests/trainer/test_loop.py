@@ -13,7 +13,7 @@ import torch
 from trainer import checkpoint
 from trainer.config import TrainConfig
 from trainer.errors import CheckpointError, ConfigError, DataMissing, DeviceError, Diverged
-from trainer.events import CheckpointSaved, EpochDone, Finished, Started, Steps
+from trainer.events import CheckpointSaved, EpochDone, Event, Finished, Started, Steps
 from trainer.loop import train
 
 if TYPE_CHECKING:
@@ -116,6 +116,19 @@ def until_it_diverges(seed: int, data_dir: Path) -> tuple[list[float], str]:
     except Diverged as error:
         return losses, str(error)
     return losses, ""
+
+
+def test_weights_that_the_last_step_blew_up_are_not_a_finished_run(data_dir: Path, tmp_path: Path):
+    """The losses of an epoch of one step are of the weights before it."""
+    config = TrainConfig(
+        arch="mlp", arch_options={"width": 64, "depth": 16}, optimizer="rmsprop", lr=10, dropout=0.0, epochs=1,
+        train_size=128, val_size=100, batch_size=128, precision="float32",
+    )  # fmt: skip
+    told: list[Event] = []
+    with pytest.raises(Diverged, match=r"The validation loss became (NaN|infinite) in epoch 1"):
+        told.extend(train(config, data_dir=data_dir, run_dir=tmp_path))
+    assert [len(event.losses) for event in told if isinstance(event, Steps)] == [1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are(data_dir: Path):
