@@ -29,7 +29,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 
 _DELIMITERS = ",;\t"
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}(\.[0-9]{0,20})?\s*")
 _HELD_BACK = 6
 """Where there is no validation file, one training image in so many is for validation."""
 
@@ -175,7 +175,7 @@ def _convert(path: Path, kept: Path) -> None:
         np.save(part / "labels.npy", np.concatenate(labels))
         about = {"rows": sum(map(len, labels)), "pixels": read_as.columns - 1}
         (part / "about.json").write_text(json.dumps(about))
-        for old in kept.parent.glob(f"{path.stem}-*"):
+        for old in set(kept.parent.glob(f"{path.stem}-*")) - {kept}:
             shutil.rmtree(old, ignore_errors=True)
         try:
             part.rename(kept)
@@ -200,7 +200,9 @@ def layout(path: Path) -> Layout:
     row = split_cells(text, delimiter, path.name, 1)
     if len(row) < 2:
         raise DataError(f"{path.name}, line 1: one column only; a label and pixels with commas between are needed.")
-    if all(_WHOLE.fullmatch(cell) for cell in row):
+    # A row of numbers with a wrong cell is no header: that is to be told, with its line and column.
+    words = [cell for cell in row if not _NUMBER.fullmatch(cell)]
+    if 2 * len(words) < len(row) and row[0] not in words and "label" not in (word.strip().lower() for word in words):
         return Layout(path.name, delimiter, None, len(row), 0, numbered=True)
     names = tuple(cell.strip() for cell in row)
     label = next((i for i, name in enumerate(names) if name.lower() == "label"), 0)

@@ -260,3 +260,23 @@ def test_whatever_numbers_are_written_come_back(
     read = csv_images.table(path)
     assert read.labels.tolist() == [label for label, _ in rows]
     assert read.pixels.tolist() == [pixels for _, pixels in rows]
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ("5,0.0,12,7.0,3", None),
+        ("1,2,,4,5", "line 1, column 3"),
+        ("1,2,x,4,5", "line 1, column 3"),
+        ("label,0,1,2,3", None),
+    ],
+    ids=["decimals", "a missing pixel", "a wrong pixel", "numbered columns"],
+)
+def test_a_first_row_of_numbers_is_a_row_even_where_it_is_wrong(tmp_path: Path, first: str, message: str | None):
+    path = tmp_path / "train.csv"
+    path.write_text(f"{first}\n0,1,2,3,4\n")
+    if message:
+        with pytest.raises(DataError, match=message):
+            csv_images.table(path)
+    else:
+        assert len(csv_images.table(path).labels) == (1 if "label" in first else 2)
