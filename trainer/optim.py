@@ -92,7 +92,12 @@ class Objective:
             total = torch.lerp(self._sum(logits, targets.other), total, targets.share)
             if weight is not None:
                 weight = torch.lerp(self._weights[targets.other].sum(), weight, targets.share)  # type: ignore[index]
-        share = total / (batch_size if weight is None else group.sum(weight.detach()).clamp_min(1e-12))
+        if weight is None:
+            share = total / batch_size
+        else:
+            whole = group.sum(weight.detach())
+            # Of a batch whose classes all weigh nothing nothing is to be learned; smoothing would speak of the others.
+            share = torch.where(whole > 0, total / whole.clamp_min(1e-12), 0.0)
         return share * group.size, share.detach()
 
     def _sum(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -144,6 +144,16 @@ def test_the_loss_is_torchs_cross_entropy(weights: str | None, smoothing: float)
     torch.testing.assert_close(share, expected)
 
 
+def test_a_batch_whose_classes_all_weigh_nothing_teaches_nothing():
+    """Smoothing gives the other classes a part of each label, and they do weigh something."""
+    labels = torch.tensor([0, 0])
+    logits = torch.randn(2, 2, requires_grad=True)
+    config = TrainConfig(label_smoothing=0.1, class_weights="0, 1")
+    loss, share = Objective(config, labels.numpy(), 2, CPU)(logits, Targets(labels), batch_size=2, group=Alone())
+    loss.backward()
+    assert (loss.item(), share.item(), logits.grad.abs().sum().item()) == (0, 0, 0)  # type: ignore[union-attr]
+
+
 def test_the_loss_of_mixed_labels_is_the_mix_of_both():
     first, second = torch.tensor([0, 1]), torch.tensor([2, 0])
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
