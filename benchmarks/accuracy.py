@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "data")
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS, metavar="WAY")
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="*", type=int, help="0 1 2, on a GPU 0 1 2 3 4")
     parser.add_argument("--at-once", type=int, default=1, help="runs beside each other, sharing the processor's cores")
     parser.add_argument("--log", type=Path, default=ROOT / "benchmarks" / "results" / "accuracy.jsonl")
     parser.add_argument("--out", type=Path, help="write the report there as Markdown too")
@@ -63,12 +63,15 @@ def main() -> None:
         way, seed = arguments.one
         print(json.dumps(run(way, int(seed), arguments.device, arguments.data_dir)))
         return
-    wanted = [(way, seed) for way in arguments.ways for seed in arguments.seeds]
+    kind = devices.resolve(arguments.device).type
+    seeds = arguments.seeds or (range(5) if kind == "cuda" else range(3))
+    wanted = [(way, seed) for way in arguments.ways for seed in seeds]
     if not arguments.report_only:
-        missing = [key for key in wanted if key not in {(row["way"], row["seed"]) for row in known(arguments.log)}]
+        done = {(row["way"], row["seed"]) for row in known(arguments.log, kind)}
+        missing = [key for key in wanted if key not in done]
         with ThreadPoolExecutor(arguments.at_once) as pool:
             list(pool.map(lambda key: _in_a_process(key[0], key[1], arguments), missing))
-    rows = [row for row in known(arguments.log) if (row["way"], row["seed"]) in wanted]
+    rows = [row for row in known(arguments.log, kind) if (row["way"], row["seed"]) in wanted]
     text = report(rows)
     print(text)
     if arguments.out:
@@ -96,6 +99,7 @@ def run(way: str, seed: int, device: str, data_dir: Path) -> Row:
     return {
         "way": way,
         "seed": seed,
+        "kind": devices.resolve(device).type,
         "settings": settings_of(way),
         "revision": revision() or "unknown",
         "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
@@ -107,11 +111,12 @@ def run(way: str, seed: int, device: str, data_dir: Path) -> Row:
     }
 
 
-def known(log: Path) -> list[Row]:
-    """The log's runs of the settings that the ways have now."""
+def known(log: Path, kind: str) -> list[Row]:
+    """The log's runs on this kind of device, of the settings that the ways have now."""
     if not log.exists():
         return []
     rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = [row for row in rows if row.get("kind", "cpu") == kind]
     return [row for row in rows if row["way"] in WAYS and row["settings"] == settings_of(row["way"])]
 
 

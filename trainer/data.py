@@ -242,7 +242,10 @@ class Loaded(Batches):
             # torch has no exception of its own for this: it speaks of pids, or a queue between the processes breaks.
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            told = str(error).strip().splitlines() or [type(error).__name__]
+            if told[0].startswith("Caught "):  # what went wrong within one of them, with its traceback
+                raise DataError(f"A data worker could not read an image ({told[-1]}).") from error
+            said = told[0]
             raise DataError(
                 f"A data worker ended unexpectedly ({said}). "
                 "It may have run out of memory: fewer data workers, or resident loading, need less."

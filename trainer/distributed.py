@@ -75,7 +75,8 @@ def _passed_on(
     told = False
     while True:
         if not told and should_stop():
-            connection.send(_STOP)
+            with contextlib.suppress(OSError):  # it has ended: what follows tells why
+                connection.send(_STOP)
             told = True
         if not connection.poll(LOOK_S):
             continue
