@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
 
+from trainer import tables
 from trainer.config import OPTIONS, TrainConfig
 from trainer.errors import ConfigError, TrainerError
 from trainer.events import CheckpointFailed, EpochDone, Finished, Started, Steps
@@ -23,14 +27,17 @@ from trainer.sources import resolve
 def main(argv: Sequence[str] | None = None, *, data_dir: Path | None = None) -> int:
     """0: finished; 1: it went wrong; 2: settings that cannot be used; 130: Ctrl-C."""
     arguments = vars(_parser(data_dir).parse_args(argv))
-    where, run_dir = arguments.pop("data_dir"), arguments.pop("run_dir")
+    where, run_dir, layers = (arguments.pop(name) for name in ("data_dir", "run_dir", "layers"))
     try:
         preset = PRESETS[arguments.pop("preset")].changes
         chosen = {name: value for name, value in arguments.items() if value is not None}
         config = TrainConfig.from_dict({**preset, **chosen})
         # A checkpoint must say which version it belongs to.
         config = replace(config, dataset=resolve(config.dataset, where))
-        _follow(config, where, run_dir)
+        if layers:
+            print(tables.layers(config, where))
+            return 0
+        stopped = _follow(config, where, run_dir)
     except ConfigError as error:
         for name, message in error.errors.items():
             print(f"--{name.replace('_', '-')}: {message}", file=sys.stderr)
@@ -41,7 +48,7 @@ def main(argv: Sequence[str] | None = None, *, data_dir: Path | None = None) -> 
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    return 0
+    return 130 if stopped else 0
 
 
 def _parser(data_dir: Path | None) -> argparse.ArgumentParser:
@@ -49,6 +56,7 @@ def _parser(data_dir: Path | None) -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, default=data_dir or Path("var/data"), help="where data sets are")
     parser.add_argument("--run-dir", type=Path, help="where checkpoints go; a run found there is resumed")
     parser.add_argument("--preset", choices=list(PRESETS), default="tutorial", help="settings to start from")
+    parser.add_argument("--layers", action="store_true", help="show what the network is made of, and do not train")
     for option in OPTIONS.values():
         parser.add_argument(f"--{option.name.replace('_', '-')}", **_argument(option))
     return parser
@@ -64,10 +72,41 @@ def _argument(option: Option) -> dict[str, Any]:
     return argument | {"type": {"integer": int, "number": float}.get(option.kind, str), "metavar": "X"}
 
 
-def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None) -> None:
-    bar: tqdm[Any] | None = None
+@dataclass
+class _Asked:
+    """Whether Ctrl-C has asked for the end."""
+
+    to_stop: bool = False
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[_Asked]:
+    """The first asks: the step is finished and the state saved. The second ends it at once, as ever."""
+    asked, before = _Asked(), signal.getsignal(signal.SIGINT)
+
+    def first(_number: int, _frame: FrameType | None) -> None:
+        asked.to_stop = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, first)
     try:
-        for event in train(config, data_dir=data_dir, run_dir=run_dir):
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None) -> bool:
+    """Train and tell; whether Ctrl-C ended it."""
+    with _ctrl_c() as asked:
+        return _told(config, data_dir, run_dir, asked)
+
+
+def _told(config: TrainConfig, data_dir: Path, run_dir: Path | None, asked: _Asked) -> bool:
+    bar: tqdm[Any] | None = None
+    last: EpochDone | None = None
+    stopped = False
+    try:
+        for event in train(config, data_dir=data_dir, run_dir=run_dir, should_stop=lambda: asked.to_stop):
             match event:
                 case Started():
                     print(_started(event), flush=True)
@@ -79,6 +118,7 @@ def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None) -> None:
                     bar.set_description(f"epoch {event.epoch}/{config.epochs}, loss {event.losses[-1]:.4f}")
                     bar.update(len(event.losses))
                 case EpochDone() if bar is not None:
+                    last = event
                     bar.write(_epoch(event, config))
                     sys.stdout.flush()
                 case CheckpointFailed() if bar is not None:
@@ -86,17 +126,30 @@ def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None) -> None:
                 case Finished():
                     if bar is not None:
                         bar.close()
-                    print(f"Finished {event.epochs} epochs in {event.seconds:.1f} s.")
+                    stopped = event.reason == "stopped"
+                    if last and not stopped:
+                        print(tables.classes(config, data_dir, last.predictions))
+                    print(_finished(event, run_dir), file=sys.stderr if stopped else sys.stdout)
     finally:
         if bar is not None:
             bar.close()
+    return stopped
+
+
+def _finished(event: Finished, run_dir: Path | None) -> str:
+    if event.reason != "stopped":
+        return f"Finished {event.epochs} epochs in {event.seconds:.1f} s."
+    kept = f" The same command goes on from there, with what is saved in {run_dir}." if run_dir else ""
+    return f"Stopped after {event.epochs} epochs.{kept}"
 
 
 def _started(event: Started) -> str:
-    resumed = f", resuming after epoch {event.epochs_before}" if event.epochs_before else ""
+    within = f", step {event.steps_before} of the next" if event.steps_before else ""
+    resumed = f", resuming after epoch {event.epochs_before}{within}" if event.epochs_before or within else ""
     resumed += f". {event.warning}" if event.warning else ""
     return (
         f"{event.device} ({event.device_name}), {event.parameters:,} parameters, "
+        f"{event.flops_per_image / 1e6:,.1f} MFLOP an image, "
         f"{event.train_samples:,} + {event.val_samples:,} images, {event.loading}{resumed}"
     )
 
