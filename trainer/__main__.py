@@ -138,9 +138,13 @@ def _told(config: TrainConfig, data_dir: Path, run_dir: Path | None, asked: _Ask
 
 def _finished(event: Finished, run_dir: Path | None) -> str:
     if event.reason != "stopped":
-        return f"Finished {event.epochs} epochs in {event.seconds:.1f} s."
+        return f"Finished {_epochs(event.epochs)} in {event.seconds:.1f} s."
     kept = f" The same command goes on from there, with what is saved in {run_dir}." if run_dir else ""
-    return f"Stopped after {event.epochs} epochs.{kept}"
+    return f"Stopped after {_epochs(event.epochs)}.{kept}"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _started(event: Started) -> str:
@@ -149,7 +153,7 @@ def _started(event: Started) -> str:
     resumed += f". {event.warning}" if event.warning else ""
     return (
         f"{event.device} ({event.device_name}), {event.parameters:,} parameters, "
-        f"{event.flops_per_image / 1e6:,.1f} MFLOP an image, "
+        f"{event.flops_per_image / 1e6:,.1f} MFLOP to train on an image, "
         f"{event.train_samples:,} + {event.val_samples:,} images, {event.loading}{resumed}"
     )
 

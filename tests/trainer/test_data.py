@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trainer import sources
 from trainer.config import TrainConfig
-from trainer.data import open_split, permutation
+from trainer.data import Part, open_split, permutation
 from trainer.errors import DataError, DataMissing
 
 if TYPE_CHECKING:
@@ -36,6 +36,36 @@ def test_every_sample_comes_exactly_once_an_epoch(samples: int, batch: int, seed
     assert sorted(order.tolist()) == list(range(samples))
     seen = [place for part in order.split(batch) if len(part) == batch for place in part.tolist()]
     assert len(seen) == len(set(seen)) == samples // batch * batch
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_however_it_is_loaded_shared_and_taken_up_again_each_image_of_an_epoch_comes_once(
+    data_dir: Path, data: st.DataObject
+):
+    """Batch by batch: what several processes take of it together is what one would."""
+    samples = data.draw(st.integers(1, 90), "samples")
+    batch = data.draw(st.integers(1, samples), "batch size")
+    processes = data.draw(st.integers(1, min(3, batch)), "processes")
+    skip = data.draw(st.integers(0, samples // batch), "steps done")
+    config = TrainConfig(
+        train_size=samples, batch_size=batch, num_workers=0, seed=data.draw(st.integers(0, 99), "seed"),
+        loading=data.draw(st.sampled_from(["resident", "dataloader"]), "loading"),
+    )  # fmt: skip
+    taken: list[list[bytes]] = [[] for _ in range(samples // batch - skip)]
+    for rank in range(processes):
+        split = open_split(config, "train", data_dir, torch.device("cpu"), Part(rank, processes))
+        inputs = list(split.train_inputs(3, skip=skip))
+        assert len(inputs) == len(taken)
+        for place, given_ in enumerate(inputs):
+            images, labels = split.batch(*given_)
+            assert len(images) == len(labels)
+            taken[place] += [image.numpy().tobytes() for image in images]
+    chosen = sources.load("fashion-mnist", "train", data_dir).images[sources.subset_indices(60_000, samples)]
+    order = permutation(samples, seed=config.seed, epoch=3)
+    for place, images in enumerate(taken, skip):
+        whole = order[place * batch : (place + 1) * batch]
+        assert sorted(images) == sorted(chosen[index].tobytes() for index in whole.tolist())
 
 
 @pytest.mark.parametrize("loading", ["resident", "dataloader"])
