@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Change, Epoch, EpochPredictions, StepBlock
 from app.recording import LOSSES
+from trainer.scores import predicted_classes
 
 _UINT16 = np.dtype("<u2")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -72,20 +73,15 @@ def predictions(session: Session, run_id: int, epoch: int | None = None) -> Deco
     if row is None:
         return None
     confidences = np.frombuffer(row.confidences, _UINT16) / 65535
-    return DecodedPredictions(row.epoch, _classes(row.classes, len(confidences)), confidences)
+    return DecodedPredictions(row.epoch, predicted_classes(row.classes, len(confidences)), confidences)
 
 
 def classes_by_epoch(session: Session, run_id: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
     """The predicted class of each validation sample after each epoch, shape [E, N]; E is 0 where there are none."""
     query = select(EpochPredictions.classes, func.length(EpochPredictions.confidences) // 2)
     query = query.where(EpochPredictions.run_id == run_id).order_by(EpochPredictions.epoch)
-    rows = [_classes(classes, samples) for classes, samples in session.execute(query)]
+    rows = [predicted_classes(classes, samples) for classes, samples in session.execute(query)]
     return np.stack(rows) if rows else np.empty((0, 0), _UINT16)
-
-
-def _classes(stored: bytes, samples: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """As `trainer.events.Predictions` holds them."""
-    return np.frombuffer(stored, np.uint8 if len(stored) == samples else _UINT16).astype(np.uint16)
 
 
 def log_lines(session: Session, run_id: int) -> list[dict[str, Any]]:

@@ -26,6 +26,11 @@ class ClassScore:
     """Images of this class."""
 
 
+def predicted_classes(stored: bytes, samples: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """As `trainer.events.Predictions` holds them for so many samples; their width shows in the length."""
+    return np.frombuffer(stored, "u1" if len(stored) == samples else "<u2").astype(np.uint16)
+
+
 def confusion(true: Labels, predicted: Labels, classes: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Counts, shape [classes, classes]: row the true class, column the predicted one."""
     pairs = true.astype(np.int64) * classes + predicted.astype(np.int64)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from trainer import describe, scores, sources
 from trainer.config import TrainConfig
 from trainer.events import Predictions
@@ -30,7 +28,7 @@ def classes(config: TrainConfig, data_dir: Path, predictions: Predictions) -> st
     """Precision, recall and F1 of each class of the validation images."""
     images = sources.load(config.dataset, "val", data_dir, csv_shape=config.csv_shape)
     true = images.labels[sources.subset_indices(len(images), config.val_size)]
-    predicted = np.frombuffer(predictions.classes, "u1" if len(images.classes) <= 256 else "<u2")
+    predicted = scores.predicted_classes(predictions.classes, len(true))
     found = scores.by_class(scores.confusion(true, predicted, len(images.classes)))
     rows = [
         (name, *("–" if share is None else f"{share:.1%}" for share in (one.precision, one.recall, one.f1)),
