@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from typing import Any
 
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None, *, data_dir: Path | None = None) -> 
         if layers:
             print(tables.layers(config, where))
             return 0
-        stopped = _follow(config, where, run_dir)
+        with _ctrl_c() as asked:
+            stopped = _follow(config, where, run_dir, asked.is_set)
     except ConfigError as error:
         for name, message in error.errors.items():
             print(f"--{name.replace('_', '-')}: {message}", file=sys.stderr)
@@ -72,20 +74,13 @@ def _argument(option: Option) -> dict[str, Any]:
     return argument | {"type": {"integer": int, "number": float}.get(option.kind, str), "metavar": "X"}
 
 
-@dataclass
-class _Asked:
-    """Whether Ctrl-C has asked for the end."""
-
-    to_stop: bool = False
-
-
 @contextmanager
-def _ctrl_c() -> Iterator[_Asked]:
-    """The first asks: the step is finished and the state saved. The second ends it at once, as ever."""
-    asked, before = _Asked(), signal.getsignal(signal.SIGINT)
+def _ctrl_c() -> Iterator[Event]:
+    """Set by the first: the step is finished and the state saved. The second ends it at once, as ever."""
+    asked, before = Event(), signal.getsignal(signal.SIGINT)
 
     def first(_number: int, _frame: FrameType | None) -> None:
-        asked.to_stop = True
+        asked.set()
         signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, first)
@@ -95,18 +90,13 @@ def _ctrl_c() -> Iterator[_Asked]:
         signal.signal(signal.SIGINT, before)
 
 
-def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None) -> bool:
-    """Train and tell; whether Ctrl-C ended it."""
-    with _ctrl_c() as asked:
-        return _told(config, data_dir, run_dir, asked)
-
-
-def _told(config: TrainConfig, data_dir: Path, run_dir: Path | None, asked: _Asked) -> bool:
+def _follow(config: TrainConfig, data_dir: Path, run_dir: Path | None, should_stop: Callable[[], bool]) -> bool:
+    """Train and tell; whether it was stopped."""
     bar: tqdm[Any] | None = None
     last: EpochDone | None = None
     stopped = False
     try:
-        for event in train(config, data_dir=data_dir, run_dir=run_dir, should_stop=lambda: asked.to_stop):
+        for event in train(config, data_dir=data_dir, run_dir=run_dir, should_stop=should_stop):
             match event:
                 case Started():
                     print(_started(event), flush=True)

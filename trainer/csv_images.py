@@ -200,10 +200,10 @@ def layout(path: Path) -> Layout:
     row = split_cells(text, delimiter, path.name, 1)
     if len(row) < 2:
         raise DataError(f"{path.name}, line 1: one column only; a label and pixels with commas between are needed.")
-    # A row of numbers with a wrong cell is no header: that is to be told, with its line and column.
-    words = [cell for cell in row if not _NUMBER.fullmatch(cell)]
-    if 2 * len(words) < len(row) and row[0] not in words and "label" not in (word.strip().lower() for word in words):
-        return Layout(path.name, delimiter, None, len(row), 0, numbered=True)
     names = tuple(cell.strip() for cell in row)
-    label = next((i for i, name in enumerate(names) if name.lower() == "label"), 0)
-    return Layout(path.name, delimiter, names, len(row), label, numbered=True)
+    label = next((i for i, name in enumerate(names) if name.lower() == "label"), None)
+    words = sum(not _NUMBER.fullmatch(cell) for cell in row)
+    # A row of numbers with a wrong cell is no header: that is to be told, with its line and column.
+    if label is None and _NUMBER.fullmatch(row[0]) and 2 * words < len(row):
+        return Layout(path.name, delimiter, None, len(row), 0, numbered=True)
+    return Layout(path.name, delimiter, names, len(row), label or 0, numbered=True)

@@ -37,7 +37,7 @@ class Started:
     flops_per_image: int
     """Floating-point operations of one training image, forward and backward, of its matrix products."""
     matmul_flops_per_s: float
-    """What a large matrix product reached on this device, in this precision, when the run started."""
+    """What a large matrix product reached on this device, in this precision, when the run started; of all processes."""
     seconds: float
     """From the call of `train` to this event: reading data, building the model."""
     steps_before: int = 0

@@ -132,7 +132,7 @@ class _Run:
             done = yield from self._epoch(epoch, within)
             if isinstance(done, _Stopped):
                 if self._run_dir and done.within:
-                    yield self._save(self._run_dir, self._progress, done.within)
+                    yield self._save(self._run_dir, done.within)
                 yield self._finished("stopped", epoch - 1)
                 return
             within = None
@@ -140,7 +140,7 @@ class _Run:
             yield done
             before, self._progress = self._progress, self._progress.after(epoch, done.val_accuracy)
             if self._run_dir and self._group.rank == 0:
-                saved = self._save(self._run_dir, self._progress)
+                saved = self._save(self._run_dir)
                 if isinstance(saved, CheckpointFailed):
                     # The best is what is kept of the best; the next that is better than that takes its place.
                     self._progress = replace(before, epoch=epoch)
@@ -255,11 +255,9 @@ class _Run:
             checkpoint.tidy(self._run_dir)
         return Finished(reason, epochs, time.perf_counter() - self._begun)
 
-    def _save(
-        self, run_dir: Path, progress: Progress, within: Within | None = None
-    ) -> CheckpointSaved | CheckpointFailed:
+    def _save(self, run_dir: Path, within: Within | None = None) -> CheckpointSaved | CheckpointFailed:
         """A full disk is no reason to throw away what has been learned: it is told, and tried again next time."""
-        begun = time.perf_counter()
+        begun, progress = time.perf_counter(), self._progress
         try:
             path = checkpoint.save(
                 run_dir, self._config, self._learner, progress, self._train_set.classes,
@@ -315,16 +313,17 @@ class _Watch:
 def _check_validated(done: EpochDone, config: TrainConfig) -> None:
     """The last step of an epoch shows in the validation only; such weights are not to be saved."""
     if not math.isfinite(done.val_loss):
-        raise Diverged(
-            f"The validation loss became {'NaN' if math.isnan(done.val_loss) else 'infinite'} in epoch {done.epoch}. "
-            f"A learning rate lower than {config.lr:g} may help."
-        )
+        raise _diverged("validation loss", done.val_loss, f"epoch {done.epoch}", config)
 
 
 def _check_finite(block: Steps, config: TrainConfig) -> None:
     for place, loss in enumerate(block.losses):
         if not math.isfinite(loss):
-            raise Diverged(
-                f"The loss became {'NaN' if math.isnan(loss) else 'infinite'} in epoch {block.epoch}, "
-                f"step {block.first_step + place}. A learning rate lower than {config.lr:g} may help."
-            )
+            raise _diverged("loss", loss, f"epoch {block.epoch}, step {block.first_step + place}", config)
+
+
+def _diverged(what: str, value: float, when: str, config: TrainConfig) -> Diverged:
+    return Diverged(
+        f"The {what} became {'NaN' if math.isnan(value) else 'infinite'} in {when}. "
+        f"A learning rate lower than {config.lr:g} may help."
+    )
