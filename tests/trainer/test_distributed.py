@@ -72,12 +72,13 @@ def test_a_process_that_is_killed_ends_the_run_in_words_and_leaves_none_behind(d
     events = train(TrainConfig(**SETTINGS | {"epochs": 500}, processes=2), data_dir=data_dir)  # type: ignore[arg-type]
     while not isinstance(next(events), EpochDone):
         pass
-    ranks = processes()
-    os.kill(ranks[1].pid, signal.SIGKILL)
+    started = training()
+    assert len(started) >= 3, "two, and torchrun that watches them"
+    os.kill(by_rank(started)[1].pid, signal.SIGKILL)
     with pytest.raises(ProcessLost, match="A training process ended unexpectedly"):
         for _ in events:
             pass
-    assert psutil.wait_procs(ranks.values(), timeout=20)[1] == []
+    assert psutil.wait_procs(started, timeout=20)[1] == []
 
 
 def test_what_befalls_one_process_alone_ends_the_run_in_its_own_words(data_dir: Path):
@@ -86,21 +87,23 @@ def test_what_befalls_one_process_alone_ends_the_run_in_its_own_words(data_dir: 
     events = train(TrainConfig(**settings, processes=2), data_dir=data_dir)  # type: ignore[arg-type]
     while not isinstance(next(events), EpochDone):
         pass
-    ranks = processes()
-    started = [child for server in ranks[1].children() for child in server.children()]
-    loaders = [child for child in started if "forkserver" in " ".join(child.cmdline())]
+    started = training()
+    children = [child for server in by_rank(started)[1].children() for child in server.children()]
+    loaders = [child for child in children if "forkserver" in " ".join(child.cmdline())]
     os.kill(loaders[-1].pid, signal.SIGKILL)
     with pytest.raises(DataError, match="A data worker ended unexpectedly"):
         for _ in events:
             pass
-    assert psutil.wait_procs([*ranks.values(), *loaders], timeout=20)[1] == []
+    assert psutil.wait_procs([*started, *loaders], timeout=20)[1] == []
 
 
-def processes() -> dict[int, psutil.Process]:
-    """Those that train, by rank."""
-    children = psutil.Process().children(recursive=True)
-    training = [child for child in children if "trainer.distributed" in child.cmdline()]
-    return {int(child.environ()["RANK"]): child for child in training if "RANK" in child.environ()}
+def training() -> list[psutil.Process]:
+    """torchrun, and those that it has started to train."""
+    return [child for child in psutil.Process().children(recursive=True) if "trainer.distributed" in child.cmdline()]
+
+
+def by_rank(started: list[psutil.Process]) -> dict[int, psutil.Process]:
+    return {int(process.environ()["RANK"]): process for process in started if "RANK" in process.environ()}
 
 
 def test_what_the_processes_refuse_is_refused_here_by_field(data_dir: Path):

@@ -88,7 +88,7 @@ def test_in_the_terminal_a_name_means_its_newest_version_and_a_checkpoint_says_w
 ):
     arguments = ["--arch", "mlp", "--mlp-width", "16", "--batch-size", "20", "--epochs", "1", "--data-dir", str(data)]
     assert main(["--dataset", "set:bars", "--run-dir", str(tmp_path / "run"), *arguments]) == 0
-    assert "Finished 1 epoch" in capsys.readouterr().out
+    assert "Finished 1 epoch in" in capsys.readouterr().out
     with safe_open(tmp_path / "run" / "best.safetensors", "pt") as saved:
         assert json.loads(saved.metadata()["config"])["dataset"] == "set:bars@1"
     assert main(["--dataset", "set:boots", *arguments]) == 1

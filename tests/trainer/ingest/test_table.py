@@ -240,6 +240,9 @@ def test_pandas_and_cell_by_cell_read_the_same(bench: Bench, real: ImageSet):
 def test_a_block_that_is_not_plain_is_left_to_the_other_reader():
     layout = Layout("a", ",", None, 3, 0, frozenset())
     assert plain_rows(b"1,2,3\n4,55,255\n", layout) is not None
+    for data in (b"1,2,0003\n", b"\n1,2,3\n"):
+        labels, pixels = plain_rows(data, layout) or ([], np.empty(0))
+        assert (labels, pixels.tolist()) == (["1"], [[2, 3]])
     for data in (
         b"1,2\n3,4,5\n",
         b"1,2,3,4\n5,6\n",
